@@ -1,0 +1,1 @@
+"""Repack a source of instances into a Zarr v3 library."""

@@ -1,0 +1,1 @@
+"""Open, narrow, stream and simulate the 3D Mitochondria Shape Library."""

@@ -1,0 +1,465 @@
+"""A library, or a subset of one: instances by id, their table, their shapes, their images.
+
+Nothing but the metadata is read when a library opens. The columns that say what each instance has are read together at
+first need; shapes and images when they are asked for.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from msl_store import schema
+from msl_store.errors import MissingError, UsageError
+from msl_store.lazy import lazy_variable
+from msl_store.shapes import Mesh, Occupancy, PointCloud
+from msl_store.store import Store, Want, open_store
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+PARTS = ("mesh", "point_cloud", "occupancy", "images")
+
+INDEX_COLUMNS = (
+    "instances/id",
+    "instances/status",
+    "instances/has_mesh",
+    "instances/has_point_cloud",
+    "instances/has_normals",
+    "instances/has_occupancy",
+    "mesh/vertex_start",
+    "mesh/vertex_count",
+    "mesh/face_start",
+    "mesh/face_count",
+    "images/present",
+)
+"""What finding an instance's data needs; read together, in one round trip."""
+
+
+@dataclass(frozen=True, eq=False)
+class Instance:
+    """One mitochondrion in memory; parts that were not asked for, or that it does not have, are None.
+
+    Attributes
+    ----------
+    id : int
+        Its 3DMSL id.
+    mesh, point_cloud, occupancy
+        Its shape forms.
+    images : ndarray, shape (microscope, view, [z,] y, x), or None
+        Camera counts (uint16), or photons (float32) in a noise-free edition.
+    present : ndarray of bool, shape (microscope, view), or None
+        Which of the images it has.
+    """
+
+    id: int
+    mesh: Mesh | None = None
+    point_cloud: PointCloud | None = None
+    occupancy: Occupancy | None = None
+    images: NDArray[Any] | None = None
+    present: NDArray[np.bool_] | None = None
+
+
+class Library:
+    """A library at a URL, or a subset of one; open one with `msl_store.open`.
+
+    A library pickles as its URL, options and selection, so dask workers open it anew.
+    """
+
+    def __init__(self, store: Store, rows: NDArray[np.int64] | None = None, *, edition: Library | None = None) -> None:
+        self._store = store
+        self._chosen = rows
+        self._edition = edition
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopened, (self._store, self._chosen, self._edition)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __contains__(self, instance: object) -> bool:
+        return instance in self._row_of
+
+    def __repr__(self) -> str:
+        title = self._store.attributes.get("title", "library")
+        return f"<Library {title!r}: {len(self)} instances at {self.url}; {self.license}>"
+
+    @property
+    def url(self) -> str:
+        """Where the library lies."""
+        return self._store.url
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """Title, licence, citation, provenance and digest of the library."""
+        return dict(self._store.attributes)
+
+    @property
+    def license(self) -> str:
+        """The data's licence."""
+        return str(self._store.attributes.get("license", "licence not stated"))
+
+    @property
+    def digest(self) -> str:
+        """Digest of the whole library's content, as published."""
+        return str(self._store.attributes.get("digest", ""))
+
+    @cached_property
+    def _index(self) -> dict[str, NDArray[Any]]:
+        paths = [path for path in INDEX_COLUMNS if path in self._store.arrays]
+        return dict(zip(paths, self._store.read([Want(path) for path in paths]), strict=True))
+
+    @cached_property
+    def _rows(self) -> NDArray[np.int64]:
+        if self._chosen is not None:
+            return self._chosen
+        return np.flatnonzero(self._index["instances/status"] != schema.STATUS.index("set_aside"))
+
+    @cached_property
+    def ids(self) -> NDArray[np.int64]:
+        """The instances' 3DMSL ids, shape (instance,), in the library's order."""
+        ids: NDArray[np.int64] = self._index["instances/id"][self._rows]
+        return ids
+
+    @cached_property
+    def _row_of(self) -> dict[int, int]:
+        return dict(zip(self.ids.tolist(), self._rows.tolist(), strict=True))
+
+    def rows_of(self, ids: ArrayLike) -> NDArray[np.int64]:
+        """Return the stored rows of some instances; `MissingError` names those that are not here."""
+        wanted = np.atleast_1d(np.asarray(ids)).tolist()
+        missing = [instance for instance in wanted if instance not in self._row_of]
+        if missing:
+            shown = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
+            raise MissingError(
+                f"{self.url}: has no instance {shown} ({len(missing)} of {len(wanted)} asked for); "
+                f"this {'subset' if self._chosen is not None else 'library'} has {len(self)}, see Library.ids "
+                "and, for what was set aside, Library.findings"
+            )
+        return np.array([self._row_of[instance] for instance in wanted], np.int64)
+
+    def select(self, *, ids: ArrayLike | None = None, first: int | None = None, where: str | None = None) -> Library:
+        """Return a subset, which is a library again.
+
+        Parameters
+        ----------
+        ids : sequence of int, optional
+            These instances, in this order.
+        where : str, optional
+            A condition on the columns of `table`, in the syntax of ``pandas.DataFrame.query``, as in
+            ``"volume_um3 > 2 and genus == 0"``.
+        first : int, optional
+            At most this many, from the start of what the other two leave.
+
+        Raises
+        ------
+        MissingError
+            An id is not in the library.
+        UsageError
+            An id is given twice, `first` is negative, or `where` is no condition on the table.
+        """
+        rows = self._rows if ids is None else self.rows_of(ids)
+        if len(np.unique(rows)) != len(rows):
+            raise UsageError(f"{self.url}: an id is given twice; allowed: every id once")
+        if first is not None and first < 0:
+            raise UsageError(f"first={first}: allowed is 0 or more")
+        if where is not None:
+            matching = set(self._rows[self._matches(where)].tolist())
+            rows = rows[[row in matching for row in rows.tolist()]]
+        return Library(self._store, np.ascontiguousarray(rows[:first], np.int64), edition=self._edition)
+
+    def _matches(self, where: str) -> NDArray[np.bool_]:
+        frame = self.table.to_dataframe()
+        try:
+            found = frame.eval(where, engine="python")
+        except Exception as error:
+            raise UsageError(f"where={where!r}: {error}; columns: {', '.join(frame.columns)}") from error
+        matches = np.asarray(found)
+        if matches.dtype != np.bool_ or matches.shape != (len(frame),):
+            raise UsageError(f"where={where!r}: is no condition; allowed: a comparison such as 'volume_um3 > 2'")
+        return matches
+
+    @cached_property
+    def table(self) -> xr.Dataset:
+        """One row an instance: status, what it has, morphometrics, with units; ``.to_dataframe()`` for pandas."""
+        columns = [
+            array
+            for path, array in self._store.arrays.items()
+            if array.dims[:1] == ("instance",)
+            and array.shard is None
+            and path.startswith(("instances/", "mesh/"))
+            and path not in {"instances/id", "instances/digest"}
+            and not path.endswith("_start")
+        ]
+        values = self._store.read([Want(array.path) for array in columns])
+        variables: dict[str, Any] = {}
+        for array, column in zip(columns, values, strict=True):
+            name = array.path.partition("/")[2]
+            chosen = column[self._rows]
+            if name in {"origin", "status"}:
+                meanings = self._store.groups["instances"]["origins"] if name == "origin" else schema.STATUS
+                chosen = np.array(meanings, dtype=np.dtypes.StringDType())[chosen].astype(object)
+            if array.dims == ("instance", "axis"):
+                stem = name.removesuffix("_um")
+                for axis in range(chosen.shape[1]):
+                    variables[f"{stem}_{axis}_um"] = ("instance", chosen[:, axis], dict(array.attributes))
+            else:
+                variables[name] = ("instance", chosen, dict(array.attributes))
+        return xr.Dataset(variables, {"instance": ("instance", self.ids)}, self.attributes)
+
+    @cached_property
+    def findings(self) -> list[dict[str, Any]]:
+        """What was wrong with the source: dicts with ``instance`` (None where unknown), ``place`` and ``reason``."""
+        (text,) = self._store.read([Want("instances/findings")])
+        found: list[dict[str, Any]] = json.loads(text.tobytes() or b"[]")
+        return found
+
+    def mesh(self, instance: int) -> Mesh:
+        """Return one instance's mesh in EM voxels (vertices float32, faces uint32)."""
+        return self._part(instance, "mesh")  # type: ignore[no-any-return]
+
+    def point_cloud(self, instance: int) -> PointCloud:
+        """Return one instance's point cloud, in the normalized frame."""
+        return self._part(instance, "point_cloud")  # type: ignore[no-any-return]
+
+    def occupancy(self, instance: int) -> Occupancy:
+        """Return one instance's query points and whether each is inside, in the normalized frame."""
+        return self._part(instance, "occupancy")  # type: ignore[no-any-return]
+
+    def instance(self, instance: int) -> Instance:
+        """Return everything that one instance has."""
+        return next(self.instances([instance]))
+
+    def _part(self, instance: int, part: str) -> Any:
+        found = getattr(next(self.instances([instance], parts=(part,))), part)
+        if found is None:
+            why = [f"{f['place']}: {f['reason']}" for f in self.findings if f["instance"] == instance]
+            raise MissingError(
+                f"{self.url}: instance {instance} has no {part.replace('_', ' ')}"
+                + (f" ({'; '.join(why)})" if why else "; the source had none")
+            )
+        return found
+
+    def instances(self, ids: ArrayLike | None = None, *, parts: Sequence[str] = PARTS) -> Iterator[Instance]:
+        """Yield instances in memory, read a block at a time.
+
+        Parameters
+        ----------
+        ids : sequence of int, optional
+            Which, in which order; all by default.
+        parts : sequence of str
+            Of ``mesh``, ``point_cloud``, ``occupancy``, ``images``.
+        batch : int
+            Instances read together; whole ones take about 7 MB each in memory.
+        """
+        unknown = set(parts) - set(PARTS)
+        if unknown:
+            raise UsageError(f"parts: {', '.join(sorted(unknown))} unknown; allowed: {', '.join(PARTS)}")
+        rows = self._rows if ids is None else self.rows_of(ids)
+        for start in range(0, len(rows), batch):
+            yield from self._read_instances(rows[start : start + batch], parts)
+
+    def _read_instances(self, rows: NDArray[np.int64], parts: Sequence[str]) -> Iterable[Instance]:
+        wants: dict[tuple[str, int], Want] = {}
+        for row in rows.tolist():
+            for path, want in self._wants_of(row, parts):
+                wants[path, row] = want
+        values = dict(zip(wants, self._store.read(list(wants.values())), strict=True))
+        for row in rows.tolist():
+            yield self._instance(row, {path: value for (path, r), value in values.items() if r == row})
+
+    def _wants_of(self, row: int, parts: Sequence[str]) -> Iterator[tuple[str, Want]]:
+        """Yield what to read of one row, of the parts that it has."""
+        one = slice(row, row + 1)
+        index = self._index
+        if "mesh" in parts and self._has("mesh", row):
+            for path, name in (("mesh/vertices", "vertex"), ("mesh/faces", "face")):
+                start = int(index[f"mesh/{name}_start"][row])
+                yield path, Want(path, (slice(start, start + int(index[f"mesh/{name}_count"][row])),))
+        if "point_cloud" in parts and self._has("point_cloud", row):
+            yield "point_cloud/points", Want("point_cloud/points", (one,))
+            if self._has("normals", row):
+                yield "point_cloud/normals", Want("point_cloud/normals", (one,))
+        if "occupancy" in parts and self._has("occupancy", row):
+            for name in ("points", "inside_bits", "loc", "scale"):
+                yield f"occupancy/{name}", Want(f"occupancy/{name}", (one,))
+        if "images" in parts and "images/present" in index and index["images/present"][row].any():
+            path = self._image_path
+            yield path, Want(path, (one,), self._present(path))
+
+    def _has(self, part: str, row: int) -> bool:
+        column = self._index.get(f"instances/has_{part}")
+        return column is not None and bool(column[row])
+
+    def _instance(self, row: int, values: Mapping[str, NDArray[Any]]) -> Instance:
+        mesh = cloud = occupancy = images = None
+        if "mesh/vertices" in values:
+            mesh = Mesh(values["mesh/vertices"], values["mesh/faces"])
+        if "point_cloud/points" in values:
+            normals = values.get("point_cloud/normals")
+            cloud = PointCloud(values["point_cloud/points"][0], None if normals is None else normals[0])
+        if "occupancy/points" in values:
+            occupancy = Occupancy(
+                values["occupancy/points"][0],
+                values["occupancy/inside_bits"][0],
+                values["occupancy/loc"][0],
+                float(values["occupancy/scale"][0]),
+            )
+        if self._image_path in values:
+            images = values[self._image_path][0]
+        present = None if images is None else self._index["images/present"][row]
+        return Instance(int(self._index["instances/id"][row]), mesh, cloud, occupancy, images, present)
+
+    @property
+    def microscopes(self) -> list[dict[str, Any]]:
+        """The microscopes of the images, each as ``Microscope.to_dict`` gives it, in the images' order."""
+        return list(self._images_attributes.get("microscopes", []))
+
+    @property
+    def views(self) -> list[str]:
+        """Names of the images' views, in the images' order."""
+        return list(self._images_attributes.get("views", []))
+
+    @property
+    def _images_attributes(self) -> dict[str, Any]:
+        return self._store.groups.get("images", {})
+
+    @property
+    def _image_path(self) -> str:
+        return "images/expected" if "images/expected" in self._store.arrays else "images/counts"
+
+    @cached_property
+    def rotations(self) -> xr.DataArray:
+        """The true rotation matrix of every image, dims (microscope, view, row, col): rotated = (p - mean) @ R."""
+        (matrices,) = self._store.read([Want("images/rotation")])
+        coords = {"microscope": [m["name"] for m in self.microscopes], "view": self.views}
+        return xr.DataArray(matrices, coords, ("microscope", "view", "row", "col"), "rotation")
+
+    @cached_property
+    def images(self) -> xr.DataArray:
+        """The images, lazy, dims (instance, microscope, view, [z,] y, x).
+
+        Coordinates give each microscope's ``pixel_um`` and ``wavelength_um``, each image's true rotation as the
+        rotation vector ``rotation_0``, ``rotation_1``, ``rotation_2`` (axis times angle in radians, so that a shape
+        turns by it; matrices in `rotations`), and ``present``: an image that is not present is all zeros (NaN in a
+        noise-free edition), and no request is made for it. What is indexed is read in two round trips at most.
+        """
+        if self._edition is not None:
+            return self._edition.select(ids=self.ids).images
+        array = self._store.array(self._image_path)
+        present = self._index["images/present"]
+        vectors = rotation_vectors(self.rotations.values)
+        coords: dict[str, Any] = {
+            "instance": self.ids,
+            "microscope": [m["name"] for m in self.microscopes],
+            "view": self.views,
+            "present": (("instance", "microscope", "view"), present[self._rows]),
+        }
+        for name in ("pixel_um", "wavelength_um"):
+            coords[name] = ("microscope", [m[name] for m in self.microscopes], {"units": "um"})
+        for axis in range(3):
+            coords[f"rotation_{axis}"] = (("microscope", "view"), vectors[..., axis], {"units": "rad"})
+        if "z" in array.dims:
+            coords["z"] = ("z", self._images_attributes["z_um"], {"units": "um"})
+        variable = lazy_variable(self._store, array, self._rows, self._present(array.path))
+        return xr.DataArray(variable, coords=coords, name=array.path.partition("/")[2])
+
+    @cached_property
+    def tree(self) -> xr.DataTree:
+        """Everything, lazy, as an ``xarray.DataTree`` with the groups of the store.
+
+        Ragged arrays (``mesh/vertices``, ``mesh/faces``) stay whole in a subset; the starts and counts are its own.
+        """
+        groups: dict[str, xr.Dataset] = {"/": xr.Dataset(coords={"instance": self.ids}, attrs=self.attributes)}
+        for group, attributes in self._store.groups.items():
+            variables = {}
+            for path, array in self._store.arrays.items():
+                if array.path.startswith(f"{group}/") and path not in {"instances/id", "instances/findings"}:
+                    rows = self._rows if array.dims[0] == "instance" else None
+                    variables[path.partition("/")[2]] = lazy_variable(self._store, array, rows, self._present(path))
+            groups[f"/{group}"] = xr.Dataset(variables, attrs=attributes)
+        return xr.DataTree.from_dict(groups)
+
+    def _present(self, path: str) -> NDArray[np.bool_] | None:
+        """Return which chunks of a rows array the library has, over its leading dimensions."""
+        if path == self._image_path:
+            return np.asarray(self._index["images/present"].any(axis=-1), np.bool_)
+        part = {
+            "point_cloud/points": "has_point_cloud",
+            "point_cloud/normals": "has_normals",
+            "occupancy/points": "has_occupancy",
+            "occupancy/inside_bits": "has_occupancy",
+        }.get(path)
+        return None if part is None else self._index[f"instances/{part}"]
+
+    def with_edition(self, url: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> Library:
+        """Return the instances that an edition has too, with that edition's images; joined by id.
+
+        Raises
+        ------
+        UsageError
+            The edition was simulated from another library.
+        """
+        edition = open_library(url, storage_options)
+        source = edition.attributes.get("source_digest")
+        if source != self.digest:
+            raise UsageError(
+                f"{edition.url}: was simulated from a library with digest {source}, {self.url} has {self.digest}; "
+                "join it with the library it came from"
+            )
+        both = [instance for instance in self.ids.tolist() if instance in edition]
+        return Library(self._store, self.rows_of(both) if both else self._rows[:0], edition=edition)
+
+
+def _reopened(store: Store, rows: NDArray[np.int64] | None, edition: Library | None) -> Library:
+    return Library(store, rows, edition=edition)
+
+
+def open_library(url: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> Library:
+    """Open a library in one request.
+
+    Parameters
+    ----------
+    url : str or path
+        ``s3://bucket/3dmsl.zarr``, ``https://...``, a path, ``memory://...``, or any of them ending in ``.zip``.
+    storage_options : mapping, optional
+        As s3fs and fsspec take them: ``anon``, ``key``, ``secret``, ``token``, ``profile``, ``role_arn``,
+        ``endpoint_url``, ``client_kwargs``.
+
+    Raises
+    ------
+    MissingError
+        Nothing is there, or the library is not finished.
+    FormatError
+        What is there is no library, or one of a newer schema.
+    NetworkError
+        The server cannot be reached or refuses.
+    """
+    return Library(open_store(url, storage_options))
+
+
+def rotation_vectors(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the rotation vector (..., 3) in radians of matrices (..., 3, 3) that act on row vectors from the right.
+
+    The vector's direction is the axis, by the right-hand rule, and its length the angle.
+
+    >>> rotation_vectors(np.array([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]])).round(4)
+    array([0.    , 0.    , 1.5708])
+    """
+    out = np.zeros(matrices.shape[:-1])
+    for place in np.ndindex(*matrices.shape[:-2]):
+        column = matrices[place].T
+        angle = float(np.arccos(np.clip((np.trace(column) - 1) / 2, -1, 1)))
+        values, vectors = np.linalg.eig(column)
+        axis = np.real(vectors[:, np.argmin(np.abs(values - 1))])
+        skew = np.array([column[2, 1] - column[1, 2], column[0, 2] - column[2, 0], column[1, 0] - column[0, 1]])
+        out[place] = angle * axis * (-1 if skew @ axis < 0 else 1)
+    return out

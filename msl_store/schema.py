@@ -1,0 +1,414 @@
+"""The truth about a library's layout: groups, arrays, dims, dtypes, units, chunks, shards and the schema's version.
+
+Four kinds of array make up a library:
+
+- *columns* hold one value (or a few) an instance and are one stored object each;
+- *block* arrays hold a few values an instance too, one stored object a block, for what is read with an instance only;
+- *rows* arrays have the dimension ``instance`` first; one shard covers one block of instances, a chunk one instance
+  (or part of one);
+- *ragged* arrays are CF contiguous ragged arrays: an instance's rows are ``start`` to ``start + count`` of the long
+  dimension. Every instance starts on a chunk boundary and every block on a shard boundary, so reading an instance
+  decodes nobody else's data and no two writers share an object. The gaps are never written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from msl_store.errors import FormatError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+SCHEMA_VERSION = 1
+
+BLOCK = 64
+"""Instances in a block: the unit of writing, of retrying and of a dask task."""
+
+SAMPLES = 100_000
+"""Points of a point cloud, and query points of an occupancy, in the published library."""
+
+MICROSCOPES = ("conf1", "conf2", "epi1")
+VIEWS = ("0", "x90", "x180", "y90", "y180", "z90")
+IMAGE_SHAPE = (128, 128)
+
+Kind = Literal["column", "block", "rows", "ragged"]
+
+STATUS = ("complete", "partial", "set_aside")
+"""What `instances/status` says by number: all parts good; some good; none, so that it is not shown as an instance."""
+
+RAGGED_SHARD_CHUNKS = 64
+"""Chunks in a shard of a ragged array."""
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """One array of the schema.
+
+    Attributes
+    ----------
+    path : str
+        Group and name, as in ``images/counts``.
+    kind : {"column", "block", "rows", "ragged"}
+        How it is laid out.
+    dims : tuple of str
+        Its dimensions' names.
+    dtype : str
+        numpy's name of its type.
+    chunk : tuple of int
+        Extent of a chunk; 0 means all of that dimension.
+    units : str
+        Physical units, ``1`` where there are none.
+    note : str
+        What it holds.
+    fill : float
+        Zarr's fill value: what a row that was never written stands for in a column.
+    """
+
+    path: str
+    kind: Kind
+    dims: tuple[str, ...]
+    dtype: str
+    chunk: tuple[int, ...]
+    units: str
+    note: str
+    fill: float = 0
+
+    @property
+    def group(self) -> str:
+        """The group that holds the array."""
+        return self.path.partition("/")[0]
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """Zarr attributes."""
+        return {"units": self.units, "long_name": self.note}
+
+
+def _column(path: str, dtype: str, units: str, note: str, *dims: str, fill: float = 0) -> ArraySpec:
+    dims = ("instance", *dims)
+    return ArraySpec(path, "column", dims, dtype, (0,) * len(dims), units, note, fill)
+
+
+NAN = float("nan")
+
+ARRAYS = (
+    _column("instances/id", "int64", "1", "3DMSL id"),
+    _column("instances/origin", "uint16", "1", "archive that the instance came from: position in `origins`"),
+    _column("instances/status", "uint8", "1", "0 complete, 1 partial, 2 set aside (no good part)"),
+    _column("instances/has_mesh", "bool", "1", "the mesh is here"),
+    _column("instances/has_point_cloud", "bool", "1", "the point cloud is here"),
+    _column("instances/has_normals", "bool", "1", "the point cloud has normals"),
+    _column("instances/has_occupancy", "bool", "1", "the occupancy is here"),
+    _column("instances/has_images", "bool", "1", "every image is here"),
+    _column("instances/volume_um3", "float64", "um^3", "volume enclosed by the mesh; NaN where it is open", fill=NAN),
+    _column("instances/area_um2", "float64", "um^2", "area of the mesh", fill=NAN),
+    _column("instances/sphericity", "float64", "1", "area of the sphere of equal volume over area (Wadell)", fill=NAN),
+    _column("instances/elongation", "float64", "1", "longest over middle principal axis", fill=NAN),
+    _column("instances/extent_um", "float64", "um", "edges of the mesh's bounding box", "axis", fill=NAN),
+    _column("instances/euler_number", "float64", "1", "vertices - edges + faces of the mesh", fill=NAN),
+    _column("instances/genus", "float64", "1", "handles of the mesh; NaN where it is open", fill=NAN),
+    _column("instances/components", "float64", "1", "connected components of the mesh", fill=NAN),
+    _column("instances/watertight", "bool", "1", "every edge is shared by two faces that agree on its sides"),
+    _column("instances/digest", "uint8", "1", "SHA-256 of the instance's arrays", "digest_byte"),
+    ArraySpec(
+        "instances/findings",
+        "column",
+        ("text_byte",),
+        "uint8",
+        (0,),
+        "1",
+        "what was wrong with the source: UTF-8 JSON, a list of {instance, place, reason}",
+    ),
+    _column("mesh/vertex_start", "int64", "1", "first row of the instance in mesh/vertices"),
+    _column("mesh/vertex_count", "int64", "1", "rows of the instance in mesh/vertices"),
+    _column("mesh/face_start", "int64", "1", "first row of the instance in mesh/faces"),
+    _column("mesh/face_count", "int64", "1", "rows of the instance in mesh/faces"),
+    ArraySpec(
+        "mesh/vertices",
+        "ragged",
+        ("vertex", "axis"),
+        "float32",
+        (16384, 3),
+        "voxel",
+        "vertex positions in EM voxels; axes of the label array",
+    ),
+    ArraySpec(
+        "mesh/faces",
+        "ragged",
+        ("face", "corner"),
+        "uint32",
+        (32768, 3),
+        "1",
+        "vertices of a face, counted from the instance's first",
+    ),
+    ArraySpec(
+        "point_cloud/points",
+        "rows",
+        ("instance", "sample", "axis"),
+        "float32",
+        (1, 10000, 3),
+        "1",
+        "surface points in the normalized frame",
+    ),
+    ArraySpec(
+        "point_cloud/normals",
+        "rows",
+        ("instance", "sample", "axis"),
+        "float32",
+        (1, 10000, 3),
+        "1",
+        "outward unit normals of the points",
+    ),
+    ArraySpec(
+        "occupancy/points",
+        "rows",
+        ("instance", "query", "axis"),
+        "float16",
+        (1, 10000, 3),
+        "1",
+        "query points in the normalized frame, uniform in [-0.55, 0.55]^3",
+    ),
+    ArraySpec(
+        "occupancy/inside_bits",
+        "rows",
+        ("instance", "byte"),
+        "uint8",
+        (1, 1250),
+        "1",
+        "is the query point inside: eight a byte, first in the highest bit",
+    ),
+    ArraySpec(
+        "occupancy/loc",
+        "block",
+        ("instance", "axis"),
+        "float64",
+        (BLOCK, 0),
+        "voxel",
+        "centre of the raw mesh's bounding box",
+        NAN,
+    ),
+    ArraySpec(
+        "occupancy/scale",
+        "block",
+        ("instance",),
+        "float64",
+        (BLOCK,),
+        "voxel",
+        "longest side of the raw mesh's bounding box",
+        NAN,
+    ),
+    ArraySpec(
+        "images/counts",
+        "rows",
+        ("instance", "microscope", "view", "y", "x"),
+        "uint16",
+        (1, 1, 0, 0, 0),
+        "count",
+        "camera counts",
+    ),
+    _column("images/present", "bool", "1", "the image is here", "microscope", "view"),
+    ArraySpec(
+        "images/rotation",
+        "column",
+        ("microscope", "view", "row", "col"),
+        "float64",
+        (0, 0, 0, 0),
+        "1",
+        "true rotation R of each image: rotated = (p - mean) @ R for row vectors p",
+    ),
+)
+"""Every array of a library of shapes and published images."""
+
+SPECS: Mapping[str, ArraySpec] = {spec.path: spec for spec in ARRAYS}
+
+GROUPS: Mapping[str, str] = {
+    "instances": "one row an instance: identity, provenance, morphometrics",
+    "mesh": "triangle meshes in EM voxels, contiguous ragged arrays",
+    "point_cloud": "points on the surface in the normalized frame (raw - loc) / scale",
+    "occupancy": "random query points in the normalized frame with the answer to inside?",
+    "images": "microscope images",
+}
+
+
+def edition_arrays(*, planes: bool, dtype: str) -> tuple[ArraySpec, ...]:
+    """Return the arrays of a simulated edition: identities and images, no shapes.
+
+    Parameters
+    ----------
+    planes : bool
+        Whether images have the dimension ``z``.
+    dtype : {"uint16", "float32"}
+        Camera counts, or the noise-free expected image in photons.
+    """
+    dims = ("instance", "microscope", "view", *(("z",) if planes else ()), "y", "x")
+    name, units, note = {
+        "uint16": ("images/counts", "count", "camera counts"),
+        "float32": ("images/expected", "photon", "noise-free expected image"),
+    }[dtype]
+    image = ArraySpec(name, "rows", dims, dtype, (1, 1, *(0,) * (len(dims) - 2)), units, note)
+    columns = ("instances/id", "instances/status", "instances/has_images", "instances/digest", "instances/findings")
+    return (*(SPECS[path] for path in columns), image, SPECS["images/present"], SPECS["images/rotation"])
+
+
+@dataclass(frozen=True)
+class ArrayLayout:
+    """An array of the schema at its real size.
+
+    Attributes
+    ----------
+    spec : ArraySpec
+        What it is.
+    shape, chunk : tuple of int
+        Extents of the array and of a chunk.
+    shard : tuple of int or None
+        Extent of a shard, a multiple of the chunk's in every dimension; None where each chunk is an object.
+    """
+
+    spec: ArraySpec
+    shape: tuple[int, ...]
+    chunk: tuple[int, ...]
+    shard: tuple[int, ...] | None
+
+    @property
+    def chunks_per_shard(self) -> tuple[int, ...]:
+        """Chunks of a shard in each dimension."""
+        shard = self.shard or self.chunk
+        return tuple(s // c for s, c in zip(shard, self.chunk, strict=True))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The layout of one library, all of it known before any body is read.
+
+    Attributes
+    ----------
+    instances : int
+        How many rows the library has.
+    sizes : mapping of str to int
+        Extents of the other dimensions: ``microscope``, ``view``, ``y``, ``x``, ``z``, ``sample``, ``query``.
+    vertex_counts, face_counts : tuple of int
+        Of every instance's mesh, 0 where it has none; empty where the library has no meshes.
+    arrays : tuple of ArraySpec
+        Which arrays it has.
+    """
+
+    instances: int
+    sizes: Mapping[str, int]
+    vertex_counts: tuple[int, ...] = ()
+    face_counts: tuple[int, ...] = ()
+    arrays: tuple[ArraySpec, ...] = field(default=ARRAYS)
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks the library has."""
+        return -(-self.instances // BLOCK)
+
+    def rows(self, block: int) -> range:
+        """Return the rows of a block."""
+        return range(block * BLOCK, min((block + 1) * BLOCK, self.instances))
+
+    def starts(self, path: str) -> tuple[np.ndarray[Any, np.dtype[np.int64]], int]:
+        """Return the first row of every instance in a ragged array, and that array's length, both in rows."""
+        spec = SPECS[path]
+        counts = np.asarray(self.vertex_counts if spec.dims[0] == "vertex" else self.face_counts, np.int64)
+        chunk = spec.chunk[0]
+        shard = chunk * RAGGED_SHARD_CHUNKS
+        padded = -(-counts // chunk) * chunk
+        starts = np.zeros(self.instances, np.int64)
+        position = 0
+        for block in range(self.blocks):
+            rows = slice(self.rows(block).start, self.rows(block).stop)
+            starts[rows] = position + np.concatenate(([0], np.cumsum(padded[rows])[:-1]))
+            position += -(-int(padded[rows].sum()) // shard) * shard
+        return starts, max(position, shard)
+
+    def array(self, spec: ArraySpec, *, length: int | None = None) -> ArrayLayout:
+        """Return one array at its real size; `length` is that of a dimension the layout does not know."""
+        known = {"instance": self.instances, **FIXED_SIZES, **self.sizes}
+        if spec.kind == "ragged":
+            known[spec.dims[0]] = self.starts(spec.path)[1]
+        shape = tuple(known.get(dim, length or 0) for dim in spec.dims)
+        whole = tuple(max(1, extent) for extent in shape)
+        chunk = tuple(c or extent for c, extent in zip(spec.chunk, whole, strict=True))
+        shard: tuple[int, ...] | None = None
+        if spec.kind == "ragged":
+            shard = (chunk[0] * RAGGED_SHARD_CHUNKS, *chunk[1:])
+        elif spec.kind == "rows":
+            shard = (BLOCK, *(-(-extent // c) * c for extent, c in zip(whole[1:], chunk[1:], strict=True)))
+        return ArrayLayout(spec, shape, chunk, shard)
+
+
+FIXED_SIZES: Mapping[str, int] = {"axis": 3, "corner": 3, "row": 3, "col": 3, "digest_byte": 32}
+
+
+def library_sizes(
+    *,
+    microscopes: int = len(MICROSCOPES),
+    views: int = len(VIEWS),
+    image_shape: tuple[int, int] = IMAGE_SHAPE,
+    samples: int = SAMPLES,
+    queries: int = SAMPLES,
+) -> dict[str, int]:
+    """Return the extents of a library of shapes and images, the published library's by default."""
+    return {
+        "microscope": microscopes,
+        "view": views,
+        "y": image_shape[0],
+        "x": image_shape[1],
+        "sample": samples,
+        "query": queries,
+        "byte": -(-queries // 8),
+    }
+
+
+def check(url: str, attributes: Mapping[str, Any], arrays: Mapping[str, Sequence[str | None] | None]) -> None:
+    """Check that a Zarr hierarchy is a library that this version can read.
+
+    Parameters
+    ----------
+    url : str
+        Where it lies, for messages.
+    attributes : mapping
+        The root group's attributes.
+    arrays : mapping of str to sequence of str
+        Every array's path with its dimensions' names.
+
+    Raises
+    ------
+    FormatError
+        It is no library, it is of a newer schema, or an array contradicts the schema.
+    """
+    version = attributes.get("msl_schema_version")
+    if not isinstance(version, int):
+        raise FormatError(
+            f"{url}: this Zarr hierarchy is no 3DMSL library (its root has no attribute msl_schema_version); "
+            "name the folder or prefix that msl-ingest wrote"
+        )
+    if version > SCHEMA_VERSION:
+        raise FormatError(
+            f"{url}: written with schema version {version}, this program reads up to {SCHEMA_VERSION}; "
+            "upgrade with: pip install -U msl-store"
+        )
+    if "instances/id" not in arrays:
+        raise FormatError(f"{url}: the array instances/id is missing; ingest the library again")
+    for path, dims in arrays.items():
+        spec = SPECS.get(path)
+        if spec is None or spec.group == "images":
+            continue
+        if dims is None or tuple(dims) != spec.dims:
+            raise FormatError(f"{url}: {path} has dims {dims}, schema version {version} has {spec.dims}")
+
+
+def blocks_of(rows: int) -> tuple[int, ...]:
+    """Return the sizes of the blocks that cover some rows.
+
+    >>> blocks_of(130)
+    (64, 64, 2)
+    """
+    edges = [*range(0, rows, BLOCK), rows]
+    return tuple(b - a for a, b in pairwise(edges))

@@ -1,0 +1,21 @@
+"""The library on a disk, in a bucket or on a web server: the only package that knows zarr and object stores."""
+
+from msl_store.store.objects import Objects, RangeFile, locate, locate_file
+from msl_store.store.publication import Publication, commit_block, joined
+from msl_store.store.reading import Store, StoredArray, Want, open_store
+from msl_store.store.writing import BlockWriter
+
+__all__ = [
+    "BlockWriter",
+    "Objects",
+    "Publication",
+    "RangeFile",
+    "Store",
+    "StoredArray",
+    "Want",
+    "commit_block",
+    "joined",
+    "locate",
+    "locate_file",
+    "open_store",
+]

@@ -1,0 +1,219 @@
+"""Objects by path at a URL: one small face over obstore, fsspec and zip files.
+
+obstore carries the data wherever it can. fsspec carries it for protocols and ``storage_options`` that obstore does not
+know, and in a forked child of a process that has used obstore, whose Rust runtime does not survive a fork.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
+
+from msl_store.errors import IntegrityError, MissingError
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+Range = tuple[int, int]
+"""First byte and the byte after the last."""
+
+Request = tuple[str, Sequence[Range] | None]
+"""An object's path and the ranges wanted of it; None asks for the whole object, as one part."""
+
+
+class Backend(Protocol):
+    """What a storage library must offer; every path is relative to the place's URL."""
+
+    def get(self, path: str) -> bytes:
+        """Return an object whole."""
+
+    def get_many(self, requests: Sequence[Request]) -> list[list[memoryview] | None]:
+        """Return ranges of several objects, fetched at the same time, near ranges of one object in one request.
+
+        None stands for an object that is not there.
+        """
+
+    def size(self, path: str) -> int:
+        """Return an object's size in bytes."""
+
+    def list(self, prefix: str) -> list[tuple[str, int]]:
+        """Return (path, bytes) of every object below a folder, sorted by path."""
+
+    def put(self, path: str, data: Buffer, *, create: bool) -> None:
+        """Write an object whole; with `create`, raise FileExistsError where there is one already."""
+
+    def delete(self, path: str) -> None:
+        """Delete an object."""
+
+    def sweep(self) -> None:
+        """Delete what writers that were killed have left behind and no reader sees."""
+
+
+class Objects:
+    """The objects below one URL: a folder, a bucket's prefix, a web server's path, or the members of a zip.
+
+    An `Objects` pickles as its URL and options; the connection opens at first use, in each process anew.
+
+    Parameters
+    ----------
+    url : str
+        ``s3://``, ``http(s)://``, ``file://``, a path, or any fsspec protocol (``memory://`` for one).
+    storage_options : mapping, optional
+        As s3fs or fsspec take them: ``anon``, ``key``, ``secret``, ``token``, ``profile``, ``endpoint_url``,
+        ``client_kwargs``; also ``role_arn``.
+    """
+
+    def __init__(self, url: str, storage_options: Mapping[str, Any] | None = None) -> None:
+        self.url = url.rstrip("/")
+        self.storage_options = dict(storage_options or {})
+        self._opened: tuple[int, Backend] | None = None
+
+    def __reduce__(self) -> tuple[type[Objects], tuple[str, dict[str, Any]]]:
+        return type(self), (self.url, self.storage_options)
+
+    def __repr__(self) -> str:
+        return f"Objects({self.url!r})"
+
+    @property
+    def _backend(self) -> Backend:
+        if self._opened is None or self._opened[0] != os.getpid():
+            from msl_store.store.backends import open_backend
+
+            self._opened = (os.getpid(), open_backend(self.url, self.storage_options))
+        return self._opened[1]
+
+    @property
+    def path(self) -> Path | None:
+        """The folder on this machine's disk, or None where the place is elsewhere."""
+        return local_path(self.url)
+
+    def get(self, path: str) -> bytes:
+        """Return one object whole; `MissingError` where there is none."""
+        return self._backend.get(path)
+
+    def get_ranges(self, path: str, ranges: Sequence[Range]) -> list[memoryview]:
+        """Return some byte ranges (start, stop) of one object, near ones fetched together."""
+        return self.get_many([(path, ranges)])[0]
+
+    def get_many(self, requests: Sequence[Request]) -> list[list[memoryview]]:
+        """Return ranges of several objects, all under way at the same time; `MissingError` where one is not there."""
+        whole = []
+        for (path, _), parts in zip(requests, self.find_many(requests), strict=True):
+            if parts is None:
+                raise MissingError(f"{self.url}/{path}: there is no such object; check the URL")
+            whole.append(parts)
+        return whole
+
+    def find_many(self, requests: Sequence[Request]) -> list[list[memoryview] | None]:
+        """Return ranges of several objects as `get_many` does, with None for an object that is not there."""
+        answers = self._backend.get_many(requests)
+        for (path, ranges), parts in zip(requests, answers, strict=True):
+            if parts is None or ranges is None:
+                continue
+            for (start, stop), part in zip(ranges, parts, strict=True):
+                if len(part) != stop - start:
+                    raise IntegrityError(
+                        f"{self.url}/{path}: bytes {start} to {stop} were asked for, {len(part)} came: "
+                        "the object is shorter than its index says; copy or ingest it again"
+                    )
+        return answers
+
+    def size(self, path: str) -> int:
+        """Return one object's size in bytes; `MissingError` where there is none."""
+        return self._backend.size(path)
+
+    def exists(self, path: str) -> bool:
+        """Whether there is such an object."""
+        try:
+            self.size(path)
+        except MissingError:
+            return False
+        return True
+
+    def list(self, prefix: str = "") -> list[tuple[str, int]]:
+        """Return (path, bytes) of every object below a folder; `UsageError` where the server cannot list."""
+        return self._backend.list(prefix)
+
+    def put(self, path: str, data: Buffer, *, create: bool = False) -> None:
+        """Write one object whole, seen by readers wholly or not at all.
+
+        With `create`, raise FileExistsError where there is one already; of several writers at once, one succeeds.
+        """
+        self._backend.put(path, data, create=create)
+
+    def delete(self, path: str) -> None:
+        """Delete one object; one that is not there is no error."""
+        self._backend.delete(path)
+
+    def sweep(self) -> None:
+        """Delete what writers that were killed have left behind and no reader sees."""
+        self._backend.sweep()
+
+
+def local_path(url: str) -> Path | None:
+    """Return the path that a URL names on this machine's disk, or None for any other URL."""
+    scheme = urlsplit(url).scheme
+    if scheme == "file":
+        return Path(url.removeprefix("file://"))
+    return None if "://" in url else Path(url)
+
+
+def normalized_url(url: str | os.PathLike[str]) -> str:
+    """Return a URL without its trailing slash, a path on this machine made absolute."""
+    text = os.fspath(url)
+    path = local_path(text)
+    return text.rstrip("/") if path is None else str(path.expanduser().absolute())
+
+
+def locate(url: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> Objects:
+    """Return the objects below a URL; nothing is opened or asked for yet."""
+    return Objects(normalized_url(url), storage_options)
+
+
+def locate_file(url: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> tuple[Objects, str]:
+    """Return the place that holds one object, and the object's name there."""
+    parent, _, name = normalized_url(url).rpartition("/")
+    return Objects(parent or "/", storage_options), name
+
+
+class RangeFile(io.RawIOBase):
+    """One object as a seekable read-only file, read by ranges; wrap it in `io.BufferedReader` for small reads."""
+
+    def __init__(self, objects: Objects, path: str) -> None:
+        self._objects = objects
+        self._path = path
+        self._size = objects.size(path)
+        self._position = 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def tell(self) -> int:
+        """Return the position in bytes."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to a position in bytes and return it."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer from the position on; return how many bytes that took."""
+        view = memoryview(buffer).cast("B")
+        stop = min(self._position + len(view), self._size)
+        if stop <= self._position:
+            return 0
+        part = self._objects.get_ranges(self._path, [(self._position, stop)])[0]
+        view[: len(part)] = part
+        self._position += len(part)
+        return len(part)

@@ -1,0 +1,271 @@
+"""Publish a library: claim the target, write blocks in any order, resume, and make it visible by the last write.
+
+Until it is published, a library has no root metadata and so does not open. Its plan, the claim of the run that writes
+it and one record a finished block lie under ``_unpublished``; that folder goes when the root metadata is there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import threading
+import time
+import uuid
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from msl_store import schema
+from msl_store.errors import BusyError, FormatError, MissingError, NetworkError, UsageError
+from msl_store.store.reading import ROOT, UNPUBLISHED
+from msl_store.store.writing import column_object, metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from msl_store.schema import Layout
+    from msl_store.store.objects import Objects
+    from msl_store.store.writing import BlockWriter
+
+PLAN = f"{UNPUBLISHED}/plan.json"
+CLAIMS = f"{UNPUBLISHED}/claims"
+BLOCKS = f"{UNPUBLISHED}/blocks"
+CLAIM_NAME = re.compile(r"/(\d{6})\.json$")
+BEAT_S = 10.0
+"""A run says this often that it is alive."""
+SILENCE_S = 60.0
+"""A run on another machine that has been silent this long is taken for dead."""
+
+State = Literal["new", "resumed", "published"]
+
+
+class Publication:
+    """One library on its way to a target.
+
+    Parameters
+    ----------
+    objects : Objects
+        The target.
+    layout : Layout
+        Of the library.
+    plan : mapping
+        JSON that names everything the result depends on; a target resumes under an equal plan only.
+    digest : str
+        A digest of the plan; the published library carries it.
+    """
+
+    def __init__(self, objects: Objects, layout: Layout, plan: Mapping[str, Any], digest: str) -> None:
+        self.objects = objects
+        self.layout = layout
+        self._plan = {**plan, "digest": digest}
+        self._digest = digest
+
+    @contextmanager
+    def claimed(self, *, overwrite: bool = False) -> Iterator[State]:
+        """Hold the target for this run and say how far it is.
+
+        Raises
+        ------
+        BusyError
+            Another run holds it.
+        UsageError
+            It holds a library made by another plan, and `overwrite` is not set.
+        """
+        if not overwrite and self._published():
+            self._sweep()
+            yield "published"
+            return
+        claim = _Claim(self.objects)
+        claim.take()
+        try:
+            if overwrite:
+                self._clear(keep=CLAIMS)
+            if self._published():
+                state: State = "published"
+            else:
+                state = self._begin()
+            with claim.beating():
+                yield state
+        finally:
+            claim.release()
+        if self.objects.exists(ROOT):
+            self._sweep()
+
+    def _published(self) -> bool:
+        """Whether this plan's library is there already; `UsageError` where another one is."""
+        try:
+            document = json.loads(self.objects.get(ROOT))
+        except MissingError:
+            return False
+        except ValueError as error:
+            raise FormatError(f"{self.objects.url}/{ROOT}: {error}; remove it or choose another target") from error
+        attributes = document.get("attributes", {})
+        if attributes.get("plan_digest") == self._digest:
+            return True
+        raise UsageError(
+            f"{self.objects.url}: holds a library made from something else "
+            f"({attributes.get('title', 'untitled')}, {attributes.get('source', 'source unknown')}); "
+            "the source or the selection has changed: choose another target, or pass --overwrite to replace it"
+        )
+
+    def _begin(self) -> State:
+        try:
+            before = json.loads(self.objects.get(PLAN))
+        except MissingError:
+            self.objects.put(PLAN, json.dumps(self._plan, indent=1).encode())
+            return "new"
+        if before.get("digest") == self._digest:
+            return "resumed"
+        changed = sorted(name for name in {*before, *self._plan} if before.get(name) != self._plan.get(name))
+        raise UsageError(
+            f"{self.objects.url}: an unfinished library with another plan is here (changed: {', '.join(changed)}); "
+            "give the same source and selection to finish it, or pass --overwrite to start anew"
+        )
+
+    def _clear(self, *, keep: str) -> None:
+        """Delete a library that is to be replaced, the root metadata first so that it does not open half gone."""
+        self.objects.delete(ROOT)
+        for folder in (UNPUBLISHED, *schema.GROUPS):
+            for path, _ in self.objects.list(folder):
+                if not path.startswith(keep):
+                    self.objects.delete(path)
+
+    def finished_blocks(self) -> set[int]:
+        """Return the blocks that need no more work."""
+        names = (path.rpartition("/")[2] for path, _ in self.objects.list(BLOCKS))
+        return {int(name.removesuffix(".json")) for name in names}
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return every block's record, in the blocks' order."""
+        paths = [_record_path(block) for block in range(self.layout.blocks)]
+        answers = self.objects.get_many([(path, None) for path in paths])
+        return [json.loads(bytes(part)) for (part,) in answers]
+
+    def publish(
+        self,
+        columns: Mapping[str, NDArray[Any]],
+        attributes: Mapping[str, Any],
+        group_attributes: Mapping[str, Mapping[str, Any]],
+    ) -> None:
+        """Write the columns and the metadata, the root's last."""
+        lengths = {}
+        for spec in self.layout.arrays:
+            if spec.kind == "column":
+                values = columns[spec.path]
+                lengths[spec.path] = len(values)
+                array = self.layout.array(spec, length=len(values))
+                if values.shape != array.shape:
+                    raise ValueError(f"{spec.path}: has shape {values.shape}, the layout {array.shape}")
+                self.objects.put(*column_object(array, values.astype(spec.dtype)))
+        attributes = {**attributes, "plan_digest": self._digest}
+        documents = metadata(self.layout, lengths, attributes, group_attributes)
+        root = documents.pop(ROOT)
+        for path, document in documents.items():
+            self.objects.put(path, document)
+        self.objects.put(ROOT, root)
+
+    def _sweep(self) -> None:
+        """Delete what only an unpublished library needs."""
+        for path, _ in self.objects.list(UNPUBLISHED):
+            self.objects.delete(path)
+        self.objects.sweep()
+
+
+def commit_block(objects: Objects, block: int, writer: BlockWriter, record: Mapping[str, Any]) -> int:
+    """Write a block's shards and then its record; return the bytes written."""
+    written = 0
+    for path, data in writer.objects():
+        objects.put(path, data)
+        written += len(data)
+    objects.put(_record_path(block), json.dumps({"bytes": written, **record}).encode())
+    return written
+
+
+def joined(records: Sequence[Mapping[str, Any]], path: str, dtype: str) -> NDArray[Any]:
+    """Return one column of all blocks' records, which hold their columns as nested lists."""
+    return np.concatenate([np.asarray(record["columns"][path], dtype) for record in records])
+
+
+def _record_path(block: int) -> str:
+    return f"{BLOCKS}/{block:06d}.json"
+
+
+class _Claim:
+    """The right to write to a target.
+
+    Claims are numbered. Whoever creates the next number holds the target; creating is atomic on every kind of storage,
+    so of two runs that find a dead claim at the same time one succeeds.
+    """
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self._path = ""
+        self._mine = {"run": uuid.uuid4().hex, "host": socket.gethostname(), "pid": os.getpid()}
+        self._stop = threading.Event()
+
+    def take(self) -> None:
+        """Take the target, or raise `BusyError`."""
+        taken = sorted(path for path, _ in self._objects.list(CLAIMS) if CLAIM_NAME.search(path))
+        number = 0
+        if taken:
+            found = CLAIM_NAME.search(taken[-1])
+            number = int(found[1]) if found else 0
+            self._refuse_if_alive(taken[-1])
+        self._path = f"{CLAIMS}/{number + 1:06d}.json"
+        try:
+            self._objects.put(self._path, self._document(), create=True)
+        except FileExistsError:
+            raise BusyError(f"{self._objects.url}: another run took this target just now; let it finish") from None
+
+    def _refuse_if_alive(self, path: str) -> None:
+        try:
+            claim = json.loads(self._objects.get(path))
+        except MissingError:
+            return
+        silent_s = time.time() - claim["beat"]
+        dead = claim["host"] == self._mine["host"] and not _alive(claim["pid"])
+        if claim["released"] or dead or silent_s > SILENCE_S:
+            return
+        raise BusyError(
+            f"{self._objects.url}: process {claim['pid']} on {claim['host']} is writing here (last sign of life "
+            f"{max(0, silent_s):.0f} s ago); let it finish, or stop it and run this again after {SILENCE_S:.0f} s"
+        )
+
+    def _document(self, *, released: bool = False) -> bytes:
+        return json.dumps({**self._mine, "beat": time.time(), "released": released}).encode()
+
+    @contextmanager
+    def beating(self) -> Iterator[None]:
+        """Say now and then that this run is alive."""
+
+        def beat() -> None:
+            while not self._stop.wait(BEAT_S):
+                with suppress(NetworkError):  # the next beat tries again
+                    self._objects.put(self._path, self._document())
+
+        thread = threading.Thread(target=beat, name="msl-store-claim", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            thread.join()
+
+    def release(self) -> None:
+        """Give the target up."""
+        self._objects.put(self._path, self._document(released=True))
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

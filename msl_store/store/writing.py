@@ -1,0 +1,165 @@
+"""Turn rows of arrays into a block's shards, columns into objects, and a layout into Zarr metadata."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from msl_store import schema
+from msl_store.store.sharding import encode_chunk, encode_shard
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    from msl_store.schema import ArrayLayout, ArraySpec, Layout
+
+
+class BlockWriter:
+    """The shards of one block, built row by row; only compressed chunks are kept.
+
+    Parameters
+    ----------
+    layout : Layout
+        Of the whole library.
+    block : int
+        Which block.
+    """
+
+    def __init__(self, layout: Layout, block: int) -> None:
+        self._layout = layout
+        self._block = block
+        self._rows = layout.rows(block)
+        self._arrays = {spec.path: layout.array(spec) for spec in layout.arrays if spec.kind != "column"}
+        self._starts = {spec.path: layout.starts(spec.path)[0] for spec in layout.arrays if spec.kind == "ragged"}
+        self._objects: dict[str, list[bytes | None]] = {}
+        self._values: dict[str, NDArray[Any]] = {}
+
+    def put(self, path: str, row: int, values: NDArray[Any], *, present: NDArray[np.bool_] | None = None) -> None:
+        """Add one instance's values.
+
+        Parameters
+        ----------
+        path : str
+            A rows or ragged array.
+        row : int
+            The instance's row in the library; one of this block's.
+        values : ndarray
+            Without the instance dimension; for a ragged array, the instance's rows.
+        present : ndarray of bool, optional
+            Over the first dimensions of `values`, whose chunks have extent 1: which chunks to write.
+        """
+        if row not in self._rows:
+            raise IndexError(f"row {row} is not of this block ({self._rows.start} to {self._rows.stop - 1})")
+        array = self._arrays[path]
+        expected = (len(values), *array.shape[1:]) if array.spec.kind == "ragged" else array.shape[1:]
+        if values.shape != expected or values.dtype != np.dtype(array.spec.dtype):
+            raise ValueError(
+                f"{path}: an instance has {array.spec.dtype} {expected}, not {values.dtype} {values.shape}"
+            )
+        if array.spec.kind == "block":
+            held = self._values.setdefault(path, np.full(array.chunk, array.spec.fill, array.spec.dtype))
+            held[row - self._rows.start] = values
+            return
+        if array.spec.kind == "ragged":
+            corner, body = (int(self._starts[path][row]), *(0,) * (values.ndim - 1)), values
+        else:
+            corner, body = (row, *(0,) * values.ndim), values[None]
+        for origin, chunk in _chunks(array, body):
+            if present is not None and not present[origin[1 : 1 + present.ndim]]:
+                continue
+            position = [(c + o * n) // n for c, o, n in zip(corner, origin, array.chunk, strict=True)]
+            self._add(array, position, encode_chunk(chunk))
+
+    def _add(self, array: ArrayLayout, chunk: list[int], data: bytes) -> None:
+        per_shard = array.chunks_per_shard
+        name = "/".join(str(c // n) for c, n in zip(chunk, per_shard, strict=True))
+        number = int(np.ravel_multi_index([c % n for c, n in zip(chunk, per_shard, strict=True)], per_shard))
+        shard = self._objects.setdefault(f"{array.spec.path}/c/{name}", [None] * math.prod(per_shard))
+        shard[number] = data
+
+    def objects(self) -> Iterator[tuple[str, bytes]]:
+        """Yield every stored object of the block as (path, bytes); one that would hold no instance is not made."""
+        for path, values in sorted(self._values.items()):
+            inner = "/0" * (values.ndim - 1)
+            yield f"{path}/c/{self._block}{inner}", encode_chunk(values)
+        for path in sorted(self._objects):
+            yield path, encode_shard(self._objects[path])
+
+
+def _chunks(array: ArrayLayout, body: NDArray[Any]) -> Iterator[tuple[tuple[int, ...], NDArray[Any]]]:
+    """Yield (chunk number, values of the chunk's full extent) over an instance's values; beyond the edge are zeros."""
+    counts = [-(-extent // n) for extent, n in zip(body.shape, array.chunk, strict=True)]
+    for origin in np.ndindex(*counts):
+        part = body[tuple(slice(o * n, (o + 1) * n) for o, n in zip(origin, array.chunk, strict=True))]
+        if part.shape != array.chunk:
+            full = np.zeros(array.chunk, body.dtype)
+            full[tuple(slice(0, extent) for extent in part.shape)] = part
+            part = full
+        yield origin, part
+
+
+def column_object(array: ArrayLayout, values: NDArray[Any]) -> tuple[str, bytes]:
+    """Return the one object that holds a column, as (path, bytes)."""
+    full = np.full(array.chunk, array.spec.fill, array.spec.dtype)
+    full[tuple(slice(0, extent) for extent in values.shape)] = values
+    return f"{array.spec.path}/c/{'/'.join('0' * len(array.chunk))}", encode_chunk(full)
+
+
+def metadata(
+    layout: Layout,
+    lengths: Mapping[str, int],
+    attributes: Mapping[str, Any],
+    group_attributes: Mapping[str, Mapping[str, Any]],
+) -> dict[str, bytes]:
+    """Return every ``zarr.json`` of a library by path, the root's with all others consolidated in it.
+
+    Parameters
+    ----------
+    layout : Layout
+        Which arrays, at what size.
+    lengths : mapping of str to int
+        Length of the arrays whose length the layout does not know (the findings' text).
+    attributes : mapping
+        The root's attributes.
+    group_attributes : mapping of str to mapping
+        More attributes of some groups.
+    """
+    import zarr
+    from zarr.storage import MemoryStore
+
+    memory: dict[str, Any] = {}
+    store = MemoryStore(memory)
+    root = zarr.create_group(store, zarr_format=3, attributes=dict(attributes))
+    for spec in layout.arrays:
+        group = root.require_group(spec.group)
+        group.attrs.update({"description": schema.GROUPS[spec.group], **group_attributes.get(spec.group, {})})
+        _create(group, spec, layout.array(spec, length=lengths.get(spec.path)))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
+        zarr.consolidate_metadata(store, zarr_format=3)
+    return {path: data.to_bytes() for path, data in memory.items()}
+
+
+def _create(group: Any, spec: ArraySpec, array: ArrayLayout) -> None:
+    """Create one array's metadata in a zarr group."""
+    from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
+
+    group.create_array(
+        spec.path.partition("/")[2],
+        shape=array.shape,
+        dtype=spec.dtype,
+        chunks=array.chunk,
+        shards=None if array.shard is None else {"shape": array.shard, "index_location": "start"},
+        compressors=[
+            BloscCodec(typesize=np.dtype(spec.dtype).itemsize, cname="zstd", clevel=5, shuffle=BloscShuffle.bitshuffle),
+            Crc32cCodec(),
+        ],
+        fill_value=spec.fill,
+        dimension_names=spec.dims,
+        attributes=spec.attributes,
+    )

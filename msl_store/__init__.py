@@ -1,1 +1,72 @@
-"""Open, narrow, stream and simulate the 3D Mitochondria Shape Library."""
+"""Open, narrow, stream and simulate the 3D Mitochondria Shape Library.
+
+The names below load what they need at first use, so importing this package imports neither dask nor matplotlib.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from msl_store.errors import (
+    BusyError,
+    FormatError,
+    IntegrityError,
+    MissingError,
+    MSLError,
+    NetworkError,
+    UsageError,
+)
+from msl_store.version import __version__
+
+if TYPE_CHECKING:
+    from msl_store.edition import write_edition as write
+    from msl_store.library import Instance, Library
+    from msl_store.library import open_library as open  # noqa: A004 - the public name is msl_store.open
+    from msl_store.optics.microscope import Microscope
+    from msl_store.shapes import Mesh, Occupancy, PointCloud
+    from msl_store.simulate import simulate
+
+_HOMES = {
+    "Instance": "library:Instance",
+    "Library": "library:Library",
+    "Mesh": "shapes:Mesh",
+    "Microscope": "optics.microscope:Microscope",
+    "Occupancy": "shapes:Occupancy",
+    "PointCloud": "shapes:PointCloud",
+    "open": "library:open_library",
+    "simulate": "simulate:simulate",
+    "write": "edition:write_edition",
+}
+
+__all__ = [
+    "BusyError",
+    "FormatError",
+    "Instance",
+    "IntegrityError",
+    "Library",
+    "MSLError",
+    "Mesh",
+    "Microscope",
+    "MissingError",
+    "NetworkError",
+    "Occupancy",
+    "PointCloud",
+    "UsageError",
+    "__version__",
+    "open",
+    "simulate",
+    "write",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name at first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'msl_store' has no attribute {name!r}; it has {', '.join(__all__)}")
+    module, _, attribute = _HOMES[name].partition(":")
+    return getattr(import_module(f"msl_store.{module}"), attribute)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -98,6 +98,11 @@ class Library:
         return self._store.url
 
     @property
+    def store(self) -> Store:
+        """The open store, for those who read arrays themselves."""
+        return self._store
+
+    @property
     def attributes(self) -> dict[str, Any]:
         """Title, licence, citation, provenance and digest of the library."""
         return dict(self._store.attributes)
@@ -110,12 +115,11 @@ class Library:
     @property
     def digest(self) -> str:
         """Digest of the whole library's content, as published."""
-        return str(self._store.attributes.get("digest", ""))
+        return self._store.digest
 
-    @cached_property
+    @property
     def _index(self) -> dict[str, NDArray[Any]]:
-        paths = [path for path in INDEX_COLUMNS if path in self._store.arrays]
-        return dict(zip(paths, self._store.read([Want(path) for path in paths]), strict=True))
+        return self._store.columns(INDEX_COLUMNS)
 
     @cached_property
     def _rows(self) -> NDArray[np.int64]:
@@ -222,6 +226,16 @@ class Library:
         found: list[dict[str, Any]] = json.loads(text.tobytes() or b"[]")
         return found
 
+    def with_set_aside(self) -> Library:
+        """Return the whole library, including instances that were set aside because no part of them was good."""
+        return Library(self._store, np.arange(self._store.array("instances/id").shape[0]))
+
+    def stored_digest(self, instance: int) -> NDArray[np.uint8]:
+        """Return the SHA-256 of an instance's arrays as it was published with the library, shape (32,)."""
+        digests = self._store.columns(["instances/digest"])["instances/digest"]
+        digest: NDArray[np.uint8] = digests[self.rows_of(instance)[0]]
+        return digest
+
     def mesh(self, instance: int) -> Mesh:
         """Return one instance's mesh in EM voxels (vertices float32, faces uint32)."""
         return self._part(instance, "mesh")  # type: ignore[no-any-return]
@@ -248,8 +262,10 @@ class Library:
             )
         return found
 
-    def instances(self, ids: ArrayLike | None = None, *, parts: Sequence[str] = PARTS) -> Iterator[Instance]:
-        """Yield instances in memory, read a block at a time.
+    def instances(
+        self, ids: ArrayLike | None = None, *, parts: Sequence[str] = PARTS, batch: int = 16
+    ) -> Iterator[Instance]:
+        """Yield instances in memory, a batch at a time read in two round trips.
 
         Parameters
         ----------
@@ -294,6 +310,10 @@ class Library:
         if "images" in parts and "images/present" in index and index["images/present"][row].any():
             path = self._image_path
             yield path, Want(path, (one,), self._present(path))
+
+    def has_part(self, part: str) -> NDArray[np.bool_]:
+        """Return which instances have a part, shape (instance,): one of `PARTS`, or ``normals``."""
+        return np.array([self._has(part, row) for row in self._rows.tolist()], np.bool_)
 
     def _has(self, part: str, row: int) -> bool:
         column = self._index.get(f"instances/has_{part}")

@@ -108,11 +108,11 @@ ARRAYS = (
     _column("instances/volume_um3", "float64", "um^3", "volume enclosed by the mesh; NaN where it is open", fill=NAN),
     _column("instances/area_um2", "float64", "um^2", "area of the mesh", fill=NAN),
     _column("instances/sphericity", "float64", "1", "area of the sphere of equal volume over area (Wadell)", fill=NAN),
-    _column("instances/elongation", "float64", "1", "longest over middle principal axis", fill=NAN),
+    _column("instances/elongation", "float64", "1", "longest over second principal radius of the surface", fill=NAN),
     _column("instances/extent_um", "float64", "um", "edges of the mesh's bounding box", "axis", fill=NAN),
     _column("instances/euler_number", "float64", "1", "vertices - edges + faces of the mesh", fill=NAN),
     _column("instances/genus", "float64", "1", "handles of the mesh; NaN where it is open", fill=NAN),
-    _column("instances/components", "float64", "1", "connected components of the mesh", fill=NAN),
+    _column("instances/component_count", "float64", "1", "connected components of the mesh", fill=NAN),
     _column("instances/watertight", "bool", "1", "every edge is shared by two faces that agree on its sides"),
     _column("instances/digest", "uint8", "1", "SHA-256 of the instance's arrays", "digest_byte"),
     ArraySpec(

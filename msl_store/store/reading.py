@@ -7,7 +7,10 @@ that are not known yet, then all chunks, near ones coalesced into one request.
 from __future__ import annotations
 
 import json
+import math
+import pickle
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 
@@ -109,14 +112,32 @@ class Store:
         self.groups, self.arrays = _nodes(document)
         schema.check(objects.url, self.attributes, {path: array.dims for path, array in self.arrays.items()})
         self._indexes: dict[str, NDArray[np.uint64] | None] = {}
+        self._columns: dict[str, NDArray[Any]] = {}
 
-    def __reduce__(self) -> tuple[type[Store], tuple[Objects]]:
-        return type(self), (self.objects,)
+    def __reduce__(self) -> tuple[Any, tuple[str, bytes, str]]:
+        return _reopened, (self.objects.url, pickle.dumps(self.objects.storage_options), self.digest)
+
+    @property
+    def digest(self) -> str:
+        """Digest of the library's content."""
+        return str(self.attributes.get("digest", ""))
+
+    def columns(self, paths: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Return whole columns, those not read before in one round trip; paths that the library lacks are left out."""
+        there = [path for path in paths if path in self.arrays]
+        new = [path for path in there if path not in self._columns]
+        self._columns.update(zip(new, self.read([Want(path) for path in new]), strict=True))
+        return {path: self._columns[path] for path in there}
 
     @property
     def url(self) -> str:
         """Where the library lies."""
         return self.objects.url
+
+    @property
+    def uncompressed_bytes(self) -> int:
+        """Size of all arrays as numpy would hold them; the gaps of ragged arrays count too."""
+        return sum(math.prod(array.shape) * array.dtype.itemsize for array in self.arrays.values())
 
     def array(self, path: str) -> StoredArray:
         """Return one array's metadata; `MissingError` where the library has no such array."""
@@ -191,6 +212,17 @@ class Store:
             f"{self.url}/{piece.path}: chunk {piece.number} is missing, though the library says that its instance has "
             "that part; copy or ingest this library again"
         )
+
+
+@lru_cache(maxsize=16)
+def _reopened(url: str, options: bytes, digest: str) -> Store:
+    """Open the library that a task was sent, once a process."""
+    store = Store(locate(url, pickle.loads(options)))
+    if store.digest != digest:
+        raise IntegrityError(
+            f"{url}: the library has changed since it was opened (digest {store.digest}, was {digest}); open it again"
+        )
+    return store
 
 
 def open_store(url: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> Store:

@@ -1,0 +1,166 @@
+"""The command-line tool ``msl-ingest``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from msl_store.console import (
+    PARTIAL_EXIT,
+    JsonFlag,
+    OverwriteFlag,
+    Quiet,
+    SchedulerOption,
+    StorageOption,
+    Verbosity,
+    ids_of,
+    progress_bar,
+    run,
+    say,
+    set_verbosity,
+    show,
+    size_text,
+    storage_options,
+)
+
+app = typer.Typer(
+    help="Make Zarr libraries of the 3D Mitochondria Shape Library. The published data is CC BY-NC 4.0.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+SourceOption = Annotated[
+    list[str] | None,
+    typer.Option("--source-option", metavar="KEY=VALUE", help="Storage option of the source. Repeatable."),
+]
+Ids = Annotated[str | None, typer.Option(help="Only these instances, as in 1,5,10-20.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Only the first instances.")]
+
+
+@app.callback()
+def options(verbose: Verbosity = 0, quiet: Quiet = False) -> None:
+    """Choose how much is said."""
+    set_verbosity(verbose=verbose, quiet=quiet)
+
+
+@app.command()
+def zips(
+    sources: Annotated[list[str], typer.Argument(help="Zips, folders, globs, s3://, https:// or doi:10.18710/JX6JXF.")],
+    library: Annotated[str, typer.Argument(help="Where the library goes: a path or s3://bucket/name.zarr.")],
+    ids: Ids = None,
+    limit: Limit = None,
+    scheduler: SchedulerOption = None,
+    title: Annotated[str | None, typer.Option(help="The library's title, where it is not 3DMSL.")] = None,
+    license_name: Annotated[str | None, typer.Option("--license", help="The data's licence, as CC0-1.0.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write the report, with all findings, to this JSON file.")] = None,
+    overwrite: OverwriteFlag = False,
+    option: StorageOption = None,
+    source_option: SourceOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Repack published zip archives into a library; run it again to finish what was interrupted.
+
+    Exit code 6 means: done, but something in the archives was missing or damaged; the findings say what.
+    """
+    from ingest.archive import open_source
+    from ingest.repack import PUBLISHED, Progress, ingest
+    from msl_store.store import locate
+
+    attributes = dict(PUBLISHED)
+    if title or license_name:
+        attributes = {"title": title or "Untitled library", "license": license_name or "not stated"}
+    source = open_source(sources, storage_options(source_option))
+    with progress_bar("ingest", "instances") as update:
+
+        def tell(state: Progress) -> None:
+            update(state.instances, state.all_instances, size_text(state.stored_bytes))
+
+        found = ingest(
+            source,
+            locate(library, storage_options(option)),
+            ids=ids_of(ids),
+            limit=limit,
+            attributes=attributes,
+            scheduler=scheduler,
+            overwrite=overwrite,
+            progress=tell,
+        )
+    if report is not None:
+        report.write_text(json.dumps(found.to_dict(), indent=1))
+    for finding in found.findings:
+        say(f"set aside: {finding}")
+    if found.state == "published":
+        text = f"{library}: nothing to do, this library is complete ({found.instances} instances)"
+    else:
+        text = (
+            f"{library}: {found.instances} instances ({found.complete} complete, {found.partial} partial, "
+            f"{found.set_aside} set aside), {size_text(found.stored_bytes)} written in {found.seconds:.1f} s, "
+            f"{found.instances / found.seconds:.1f} instances/s; data licence {attributes['license']}"
+        )
+    show(found.to_dict(), as_json=as_json, text=text)
+    if found.findings:
+        raise typer.Exit(PARTIAL_EXIT)
+
+
+@app.command()
+def verify(
+    sources: Annotated[list[str], typer.Argument(help="What the library was made from.")],
+    library: Annotated[str, typer.Argument(help="The library.")],
+    ids: Ids = None,
+    limit: Limit = None,
+    scheduler: SchedulerOption = None,
+    option: StorageOption = None,
+    source_option: SourceOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Compare a library with its source, bit for bit; exit code 5 where they differ."""
+    from ingest.archive import open_source
+    from ingest.verify import verify as compare
+    from msl_store.errors import IntegrityError
+    from msl_store.library import open_library
+
+    with progress_bar("verify", "blocks") as update:
+        found = compare(
+            open_source(sources, storage_options(source_option)),
+            open_library(library, storage_options(option)),
+            ids=ids_of(ids),
+            limit=limit,
+            scheduler=scheduler,
+            progress=lambda done, everything: update(done, everything, ""),
+        )
+    for difference in found.differences:
+        say(f"difference: {difference}")
+    text = f"{library}: {found.instances} instances compared, {len(found.differences)} differences"
+    show(found.to_dict(), as_json=as_json, text=text)
+    if found.differences:
+        raise typer.Exit(IntegrityError.exit_code)
+
+
+@app.command()
+def sample(
+    folder: Annotated[Path, typer.Argument(help="Where the zips go.")],
+    instances: Annotated[int, typer.Option(min=1, help="How many instances.")] = 48,
+    archives: Annotated[int, typer.Option(min=1, help="Over how many zips.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Chooses the shapes.")] = 0,
+) -> None:
+    """Write procedural mitochondria as zip archives in the published format."""
+    from ingest.sample import write_sample
+
+    with progress_bar("sample", "instances") as update:
+        written = write_sample(
+            folder,
+            instances=instances,
+            archives=archives,
+            seed=seed,
+            progress=lambda done, everything: update(done, everything, ""),
+        )
+    size = sum(path.stat().st_size for path in written)
+    print(f"{folder}: {instances} instances in {len(written)} zips, {size_text(size)}")
+
+
+def main() -> None:
+    """Run the tool."""
+    run(app)

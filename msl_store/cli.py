@@ -1,0 +1,193 @@
+"""The command-line tool ``msl``."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from msl_store.console import (
+    JsonFlag,
+    OverwriteFlag,
+    Quiet,
+    SchedulerOption,
+    StorageOption,
+    Verbosity,
+    ids_of,
+    progress_bar,
+    run,
+    set_verbosity,
+    show,
+    size_text,
+    storage_options,
+)
+
+app = typer.Typer(
+    help="Use libraries of the 3D Mitochondria Shape Library. The published data is CC BY-NC 4.0.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+Url = Annotated[str, typer.Argument(help="The library: a path, s3://, https://, or a .zip of one.")]
+Ids = Annotated[str | None, typer.Option(help="Only these instances, as in 1,5,10-20.")]
+First = Annotated[int | None, typer.Option(min=1, help="Only the first instances.")]
+Where = Annotated[str | None, typer.Option(help="Only instances for which this holds, as in 'volume_um3 > 2'.")]
+
+
+@app.callback()
+def options(verbose: Verbosity = 0, quiet: Quiet = False) -> None:
+    """Choose how much is said."""
+    set_verbosity(verbose=verbose, quiet=quiet)
+
+
+@app.command()
+def info(url: Url, option: StorageOption = None, as_json: JsonFlag = False) -> None:
+    """Say what a library holds: instances, parts, images, provenance, licence."""
+    from msl_store.library import open_library
+
+    library = open_library(url, storage_options(option))
+    table = library.table
+    parts = {str(name): int(table[str(name)].sum()) for name in table if str(name).startswith("has_")}
+    found = {
+        "url": library.url,
+        **library.attributes,
+        "instances": len(library),
+        **parts,
+        "microscopes": [microscope["name"] for microscope in library.microscopes],
+        "views": library.views,
+        "findings": len(library.findings),
+        "arrays": {path: list(array.shape) for path, array in library.store.arrays.items()},
+        "bytes_uncompressed": library.store.uncompressed_bytes,
+    }
+    lines = [
+        f"{found.get('title', 'library')} at {library.url}",
+        f"{len(library)} instances; " + ", ".join(f"{name[4:]} {count}" for name, count in parts.items()),
+        f"images: {', '.join(found['microscopes'])} x {', '.join(found['views'])}",
+        f"{size_text(found['bytes_uncompressed'])} uncompressed; {len(library.findings)} findings",
+        f"licence {library.license}; cite: {found.get('citation', 'see the source')}",
+    ]
+    show(found, as_json=as_json, text="\n".join(lines))
+
+
+@app.command()
+def simulate(
+    url: Url,
+    destination: Annotated[str, typer.Argument(help="Where the edition goes: a path or s3://bucket/name.zarr.")],
+    microscope: Annotated[str, typer.Option(help="conf1, conf2 or epi1, or a JSON file that describes one.")],
+    views: Annotated[str, typer.Option(help="Rotations, as in 0,x90.")] = "0,x90,x180,y90,y180,z90",
+    z: Annotated[str | None, typer.Option(help="Focal planes in um above the middle, as in -0.5,0,0.5.")] = None,
+    mode: Annotated[
+        str, typer.Option(help="corrected, or published: as the published images were made.")
+    ] = "corrected",
+    noise: Annotated[bool, typer.Option(help="Camera counts, or photons without noise.")] = True,
+    seed: Annotated[int, typer.Option(min=0, help="Chooses emitters and noise.")] = 0,
+    tolerance: Annotated[float, typer.Option(help="Largest error, as a fraction of an image's maximum.")] = 1e-3,
+    ids: Ids = None,
+    first: First = None,
+    where: Where = None,
+    scheduler: SchedulerOption = None,
+    overwrite: OverwriteFlag = False,
+    option: StorageOption = None,
+    target_option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Storage option of the destination; the library's where left out."),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Image every instance under a microscope, into a new edition; run it again to finish what was interrupted."""
+    from dataclasses import asdict
+
+    from msl_store.edition import write_edition
+    from msl_store.errors import UsageError
+    from msl_store.library import open_library
+    from msl_store.optics.exposure import checked_mode
+    from msl_store.simulate import read_microscope
+    from msl_store.simulate import simulate as images_of
+
+    try:
+        planes = None if z is None else [float(depth) for depth in z.split(",")]
+    except ValueError:
+        raise UsageError(f"z {z!r}: allowed are numbers in um, as in -0.5,0,0.5") from None
+    library = open_library(url, storage_options(option))
+    library = library.select(ids=ids_of(ids), first=first, where=where)
+    images = images_of(
+        library,
+        read_microscope(microscope),
+        views=views.split(","),
+        z=planes,
+        mode=checked_mode(mode),
+        noise=noise,
+        seed=seed,
+        tolerance=tolerance,
+    )
+    with progress_bar("simulate", "blocks") as update:
+        written = write_edition(
+            images,
+            destination,
+            storage_options(target_option if target_option is not None else option),
+            scheduler=scheduler,
+            overwrite=overwrite,
+            progress=lambda done, everything: update(done, everything, ""),
+        )
+    count = images.sizes["instance"] * images.sizes["view"] * images.sizes.get("z", 1)
+    text = (
+        f"{destination}: nothing to do, this edition is complete ({written.instances} instances)"
+        if written.state == "published"
+        else f"{destination}: {count} images of {written.instances} instances, {size_text(written.stored_bytes)} "
+        f"in {written.seconds:.1f} s; data licence {library.license}"
+    )
+    show({**asdict(written), "images": count}, as_json=as_json, text=text)
+
+
+@app.command()
+def plot(
+    url: Url,
+    instance: Annotated[int, typer.Argument(help="The instance's id.")],
+    picture: Annotated[Path, typer.Argument(help="The picture to write: .png, .pdf or .svg.")],
+    option: StorageOption = None,
+) -> None:
+    """Draw one instance: mesh, point cloud, occupancy and images."""
+    from msl_store.library import open_library
+    from msl_store.plot import plot_instance, save
+
+    save(plot_instance(open_library(url, storage_options(option)), instance), picture)
+    print(picture)
+
+
+@app.command()
+def cite(
+    url: Annotated[str | None, typer.Argument(help="A library; the published dataset where left out.")] = None,
+    option: StorageOption = None,
+) -> None:
+    """Print how to cite the data, and its licence."""
+    if url is not None:
+        from msl_store.library import open_library
+
+        library = open_library(url, storage_options(option))
+        print(library.attributes.get("citation", "the library names no citation"))
+        print(f"Licence: {library.license}")
+        return
+    print(BIBTEX)
+
+
+BIBTEX = """\
+@data{JX6JXF_2024,
+  author    = {Punnakkal, Abhinanda Ranjit and Jadhav, Suyog S and Celeste, Aaron Vaughn and Horsch, Alexander
+               and Agarwal, Krishna and Prasad, Dilip K},
+  publisher = {DataverseNO},
+  title     = {{3DMSL - 3D Mitochondria Shape Library for Optical Microscopy}},
+  year      = {2024},
+  version   = {V1},
+  doi       = {10.18710/JX6JXF},
+  url       = {https://doi.org/10.18710/JX6JXF},
+  note      = {CC BY-NC 4.0}
+}"""
+
+
+def main() -> None:
+    """Run the tool, with the commands that other packages add (entry points of the group ``msl_store.commands``)."""
+    for point in entry_points(group="msl_store.commands"):
+        app.command(point.name)(point.load())
+    run(app)

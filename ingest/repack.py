@@ -7,7 +7,7 @@ import json
 import math
 import time
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from functools import partial as bound
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -169,20 +169,22 @@ def ingest(
             return Report("published", len(entries), seconds=time.perf_counter() - began)
         finished = publication.finished_blocks()
         todo = [block for block in range(layout.blocks) if block not in finished]
-        state_of = _Tally(layout, len(finished), sum(len(layout.rows(block)) for block in finished), progress)
-        state_of.say()
+        tally = _Tally(layout, len(finished), sum(len(layout.rows(block)) for block in finished), progress)
+        tally.say()
         tasks = {
-            block: partial(ingest_block, source, _mine(entries, layout, block), origins, layout, target, block)
+            block: bound(ingest_block, source, _mine(entries, layout, block), origins, layout, target, block)
             for block in todo
         }
-        run_blocks(tasks, scheduler=scheduler, done=lambda outcome: state_of.add(outcome.block, outcome.value))
+        run_blocks(tasks, scheduler=scheduler, done=lambda outcome: tally.add(outcome.block, outcome.value))
         records = publication.records()
         findings = _findings(listing, records)
         columns = _columns(layout, records, findings)
-        publication.publish(columns, {**_root_attributes(origins, columns, plan), **attributes}, _groups(origins))
-    counts = np.bincount(columns["instances/status"], minlength=len(schema.STATUS)).tolist()
+        publication.publish(
+            columns, {**_root_attributes(origins, columns, plan), **attributes}, _groups(origins, columns)
+        )
+    complete, partial, set_aside = np.bincount(columns["instances/status"], minlength=len(schema.STATUS)).tolist()
     seconds = time.perf_counter() - began
-    return Report(state, len(entries), *counts, state_of.stored_bytes, seconds, tuple(findings))
+    return Report(state, len(entries), complete, partial, set_aside, tally.stored_bytes, seconds, tuple(findings))
 
 
 class _Tally:
@@ -272,7 +274,7 @@ def _write_record(writer: BlockWriter, row: int, record: Record) -> dict[str, An
     present = np.zeros((len(schema.MICROSCOPES), len(schema.VIEWS)), np.bool_)
     if images is not None and images.present.any():
         present = images.present
-        writer.put("images/counts", row, images.counts, present=present.any(axis=-1))
+        writer.put("images/counts", row, images.counts, present=np.asarray(present.any(axis=-1)))
     parts = (mesh is not None, cloud is not None, occupancy is not None, bool(present.all()))
     status = "complete" if all(parts) else "partial" if any(parts) or present.any() else "set_aside"
     return {
@@ -350,9 +352,12 @@ def _root_attributes(
     }
 
 
-def _groups(origins: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _groups(origins: Sequence[str], columns: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, dict[str, Any]]:
     return {
-        "instances": {"origins": list(origins), "statuses": list(schema.STATUS)},
+        "instances": {
+            "origins": list(origins),
+            **schema.instance_attributes(columns["instances/id"], columns["instances/status"]),
+        },
         "images": {
             "microscopes": [PRESETS[name].to_dict() for name in schema.MICROSCOPES],
             "views": list(schema.VIEWS),

@@ -1,0 +1,1 @@
+"""Geometry of shapes: pure functions of arrays."""

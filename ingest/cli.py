@@ -140,6 +140,28 @@ def verify(
 
 
 @app.command()
+def catalog(
+    libraries: Annotated[list[str], typer.Argument(help="Libraries, as URL or NAME=URL.")],
+    output: Annotated[str, typer.Option("--output", "-O", help="The YAML file; one that is there is added to.")],
+    option: StorageOption = None,
+) -> None:
+    """Write an intake (v2) catalog of libraries: an entry a group, one for the whole tree; no credentials."""
+    from ingest.catalog import library_name, write_catalog
+
+    options = storage_options(option)
+    named = {}
+    for text in libraries:
+        name, equals, url = text.partition("=")
+        if not equals or "/" in name:
+            name, url = library_name(text), text
+        named[name] = (url, options)
+    written = write_catalog(named, output)
+    if written.left_out:
+        say(f"left out of the catalog, as they may be secret: {', '.join(written.left_out)}")
+    print(f"{written.destination}: {len(written.entries)} entries written, {len(written.kept)} kept")
+
+
+@app.command()
 def sample(
     folder: Annotated[Path, typer.Argument(help="Where the zips go.")],
     instances: Annotated[int, typer.Option(min=1, help="How many instances.")] = 48,

@@ -117,7 +117,7 @@ def _simulate(steps: _Steps, server: Any, chosen: Library, folder: Path) -> None
     """Simulate the subset straight from the web server and write the edition."""
     from msl_store.console import size_text
     from msl_store.edition import write_edition
-    from msl_store.simulate import simulate
+    from msl_store.simulation import simulate
 
     before = server.traffic()
     stack = simulate(chosen, "conf2", views=["0"], z=[-0.5, 0.0, 0.5], seed=7)
@@ -136,10 +136,10 @@ def _simulate(steps: _Steps, server: Any, chosen: Library, folder: Path) -> None
 
 def _draw(steps: _Steps, picked: Library, folder: Path) -> None:
     from msl_store.plot import plot_overview, save
-    from msl_store.simulate import simulate
+    from msl_store.simulation import simulate
 
     corrected = simulate(picked, "conf2", views=["0"], seed=7).compute()
-    save(plot_overview(picked, picked.ids, images=corrected), folder / "demo.png")
+    save(plot_overview(picked, picked.ids.tolist(), images=corrected), folder / "demo.png")
     steps.done("picture", f"{folder / 'demo.png'}")
 
 

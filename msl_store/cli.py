@@ -103,8 +103,8 @@ def simulate(
     from msl_store.errors import UsageError
     from msl_store.library import open_library
     from msl_store.optics.exposure import checked_mode
-    from msl_store.simulate import read_microscope
-    from msl_store.simulate import simulate as images_of
+    from msl_store.simulation import read_microscope
+    from msl_store.simulation import simulate as images_of
 
     try:
         planes = None if z is None else [float(depth) for depth in z.split(",")]

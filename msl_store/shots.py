@@ -1,0 +1,78 @@
+"""Which images a figure shows, stored or simulated, each with its title and scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from msl_store.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import xarray as xr
+    from numpy.typing import NDArray
+
+    from msl_store.library import Instance, Library
+
+PLANES = 5
+"""At most this many planes of a z stack are shown."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """An image of a montage, shape (y, x), or None where it is missing."""
+
+    title: str
+    pixel_um: float
+    wavelength_um: float
+    values: NDArray[Any] | None
+
+
+def stored_shot(library: Library, found: Instance, number: int, view: str) -> Shot:
+    """Return a stored image of an instance, by its microscope's number and view; the middle plane of a stack."""
+    microscope = library.microscopes[number]
+    title = f"{microscope['name']}  {view}"
+    values = None
+    if found.images is not None and found.present is not None and view in library.views:
+        place = (number, library.views.index(view))
+        values = found.images[place] if found.present[place] else None
+    if values is not None and values.ndim == 3:
+        middle = len(values) // 2
+        title += f"\n{_plane(library.images['z'].values[middle])}"
+        values = values[middle]
+    return Shot(title, microscope["pixel_um"], microscope["wavelength_um"], values)
+
+
+def simulated_shots(images: xr.DataArray, ids: Sequence[int], view: str) -> dict[int, list[Shot]]:
+    """Compute what is shown of simulated images, by instance; `UsageError` where they lack one.
+
+    `images` are as `msl_store.simulate` returns them; of a z stack `PLANES` planes at most, the first and last among
+    them.
+    """
+    lacking = sorted(set(ids) - set(images["instance"].values.tolist()))
+    if lacking:
+        raise UsageError(f"images: have no instance {lacking[0]}; simulate the library that holds those shown")
+    chosen = images.sel(instance=list(ids), view=view)
+    mode = images.attrs.get("provenance", {}).get("mode", "simulated")
+    title = f"{images['microscope'].item()}  {view}  {mode}"
+    titles = [title]
+    if "z" in chosen.dims:
+        planes = np.unique(np.linspace(0, chosen.sizes["z"] - 1, min(PLANES, chosen.sizes["z"])).round().astype(int))
+        chosen = chosen.isel(z=planes)
+        titles = [f"{title}\n{_plane(depth)}" for depth in chosen["z"].values]
+    stacks = chosen.values.reshape(len(ids), len(titles), *chosen.shape[-2:])
+    pixel_um, wavelength_um = float(images["pixel_um"]), float(images["wavelength_um"])
+    return {
+        instance: [
+            Shot(caption, pixel_um, wavelength_um, values if there else None)
+            for caption, values in zip(titles, stack, strict=True)
+        ]
+        for instance, stack, there in zip(ids, stacks, chosen["present"].values, strict=True)
+    }
+
+
+def _plane(depth_um: float) -> str:
+    return f"z = {depth_um:+g} \N{MICRO SIGN}m" if depth_um else "z = 0"

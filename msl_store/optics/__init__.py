@@ -1,0 +1,1 @@
+"""Microscopes, point-spread functions and images: pure functions of arrays."""

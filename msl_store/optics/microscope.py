@@ -1,0 +1,181 @@
+"""What forms an image: the objective, its media and the camera's pixel grid, and the three published presets."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, fields
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from msl_store.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MODALITIES = ("widefield", "published")
+"""``widefield``: the Gibson-Lanni intensity. ``published``: its square, which made the published confocal images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Microscope:
+    """A microscope: media and objective of the Gibson-Lanni model, and the pixel grid.
+
+    Every value is checked on construction. Symbols in parentheses are those of S. F. Gibson and F. Lanni,
+    "Experimental test of an analytical model of aberration in an oil-immersion objective lens used in
+    three-dimensional light microscopy", J. Opt. Soc. Am. A 8, 1601-1613 (1991), as written by J. Li, F. Xue and
+    T. Blu, "Fast and accurate three-dimensional point spread function computation for fluorescence microscopy",
+    J. Opt. Soc. Am. A 34, 1029-1034 (2017). *Design* values are those that the objective is corrected for; where
+    they equal the actual ones, neither thickness nor working distance has any effect.
+
+    Attributes
+    ----------
+    name : str
+        What the images call it.
+    modality : {"widefield", "published"}
+        How light becomes an image; see `MODALITIES`.
+    numerical_aperture : float
+        Of the objective (NA).
+    wavelength_um : float
+        Vacuum wavelength in um.
+    pixel_um : float
+        Edge of a pixel in sample space, in um.
+    size_px : tuple of int
+        Rows and columns of an image (y, x).
+    n_sample, n_immersion, n_glass : float
+        Actual refractive indices (ns, ni, ng).
+    n_immersion_design, n_glass_design : float
+        Design indices (ni0, ng0).
+    glass_um, glass_design_um : float
+        Thickness of the coverslip (tg, tg0) in um.
+    working_distance_um : float
+        Thickness of the immersion layer under design conditions (ti0) in um.
+    immersion_displacement_um : float
+        Actual immersion thickness less ``working_distance_um`` in um: the microscope's own focus. Negative is towards
+        the sample, and focuses above the coverslip.
+
+    Raises
+    ------
+    UsageError
+        A value is outside what is allowed; the message names the field.
+
+    Examples
+    --------
+    >>> oil = Microscope(name="oil", numerical_aperture=1.4, wavelength_um=0.6, pixel_um=0.1, n_sample=1.515)
+    >>> Microscope.from_dict(oil.to_dict()) == oil
+    True
+    """
+
+    name: str
+    numerical_aperture: float
+    wavelength_um: float
+    pixel_um: float
+    modality: str = "widefield"
+    size_px: tuple[int, int] = (128, 128)
+    n_sample: float = 1.33
+    n_immersion: float = 1.515
+    n_immersion_design: float = 1.515
+    n_glass: float = 1.515
+    n_glass_design: float = 1.515
+    glass_um: float = 170.0
+    glass_design_um: float = 170.0
+    working_distance_um: float = 150.0
+    immersion_displacement_um: float = -1.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise _refusal("name", self.name, "a text that is not empty")
+        if self.modality not in MODALITIES:
+            raise _refusal("modality", self.modality, f"one of {', '.join(MODALITIES)}")
+        for item in ("numerical_aperture", "wavelength_um", "pixel_um", "working_distance_um"):
+            self._check(item, 0, math.inf)
+        for item in ("n_sample", "n_immersion", "n_immersion_design", "n_glass", "n_glass_design"):
+            self._check(item, 0.99, 5)
+        for item in ("glass_um", "glass_design_um"):
+            self._check(item, -1e-12, math.inf)
+        self._check("immersion_displacement_um", -self.working_distance_um, math.inf)
+        limit = min(self.n_immersion, self.n_immersion_design, self.n_glass, self.n_glass_design)
+        if self.numerical_aperture >= limit:
+            allowed = f"less than {limit:g}, the smallest index of immersion and glass"
+            raise _refusal("numerical_aperture", self.numerical_aperture, allowed)
+        size = self.size_px
+        if not isinstance(size, tuple) or len(size) != 2 or any(type(n) is not int or n < 1 for n in size):
+            raise _refusal("size_px", size, "a pair (rows, columns) of positive integers")
+
+    def _check(self, item: str, low: float, high: float) -> None:
+        value = getattr(self, item)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low < value < high:
+            bounds = f"a number above {low:g}" if math.isinf(high) else f"a number between {low:g} and {high:g}"
+            raise _refusal(item, value, bounds)
+        object.__setattr__(self, item, float(value))
+
+    def focused(self, depth_um: float) -> float:
+        """Return the immersion displacement in um that focuses paraxially at a depth above the coverslip in um.
+
+        The quadratic terms of the Gibson-Lanni phase, ``-depth NA^2/(2 ns)`` and ``-displacement NA^2/(2 ni)``,
+        cancel where ``displacement = -depth ni / ns``.
+        """
+        return -depth_um * self.n_immersion / self.n_sample
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values that JSON can hold; `from_dict` is the inverse."""
+        values = asdict(self)
+        values["size_px"] = list(self.size_px)
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Microscope:
+        """Build a microscope from what `to_dict` returned.
+
+        Raises
+        ------
+        UsageError
+            A field is unknown, is missing, or is outside what is allowed.
+        """
+        known = [item.name for item in fields(cls)]
+        if unknown := sorted(set(values) - set(known)):
+            raise UsageError(f"microscope: unknown field {', '.join(unknown)}; known are {', '.join(known)}")
+        plain = dict(values)
+        if isinstance(size := plain.get("size_px"), list):
+            plain["size_px"] = tuple(size)
+        try:
+            return cls(**plain)
+        except TypeError as error:
+            required = "name, numerical_aperture, wavelength_um and pixel_um"
+            raise UsageError(f"microscope: a field is missing; {required} have no default") from error
+
+
+def _refusal(item: str, value: object, allowed: str) -> UsageError:
+    return UsageError(f"microscope: {item} is {value!r}, but must be {allowed}")
+
+
+def _published(name: str, modality: str, wavelength_um: float, pixel_um: float) -> Microscope:
+    # recovered from the published images; indices and working distance are those of a common 1.4 NA oil objective
+    return Microscope(
+        name=name, modality=modality, numerical_aperture=1.4, wavelength_um=wavelength_um, pixel_um=pixel_um
+    )
+
+
+PRESETS: Mapping[str, Microscope] = MappingProxyType(
+    {
+        "conf1": _published("conf1", "published", 0.60, 0.070),
+        "conf2": _published("conf2", "published", 0.488, 0.0488),
+        "epi1": _published("epi1", "widefield", 0.608, 0.109),
+    }
+)
+"""The three published microscopes by name."""
+
+
+def get_microscope(microscope: str | Microscope) -> Microscope:
+    """Return a microscope as it is, or the preset of that name.
+
+    Raises
+    ------
+    UsageError
+        There is no such preset; the message lists them.
+    """
+    if isinstance(microscope, Microscope):
+        return microscope
+    if microscope in PRESETS:
+        return PRESETS[microscope]
+    raise UsageError(f"microscope {json.dumps(microscope, default=str)} is unknown; presets are {', '.join(PRESETS)}")

@@ -33,7 +33,7 @@ _AT_ONCE = 8
 """Archives whose directories are read at the same time."""
 
 _AHEAD = 2
-"""Instances whose bytes are fetched while the one before them is decoded."""
+"""Instances that are fetched and decoded while the one before them is in use."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class ZipSource:
     def records(self, entries: Sequence[Entry]) -> Iterator[Record]:
         """Read some instances, one at a time in the order asked for.
 
-        The bytes of the next ones are fetched meanwhile. Damage becomes findings; what the listing found comes along.
+        The next ones are fetched and decoded meanwhile. Damage becomes findings; what the listing found comes along.
 
         Raises
         ------
@@ -141,8 +141,7 @@ class ZipSource:
             except IntegrityError as error:
                 return entry, error
 
-        for entry, blocks in _ahead(fetch, entries):
-            yield _record(entry, blocks)
+        yield from _ahead(lambda entry: _record(*fetch(entry)), entries)
 
 
 def open_source(locations: Sequence[str], storage_options: Mapping[str, Any] | None = None) -> ZipSource:

@@ -109,9 +109,7 @@ def read_contents(
     for folder in folders:
         number = instance_id(folder)
         if number is None:
-            reason = (
-                f"holds {len(folders[folder])} files of an instance, but its name is no id: a whole number from 0 on"
-            )
+            reason = "holds an instance's files, but its name is no id: a whole number from 0 on"
             findings.append(Finding(f"{archive.name}: {folder or '(top)'}", reason))
         elif number in chosen:
             reason = f"is instance {number} a second time; the one in {archive.name}: {chosen[number]} is used"

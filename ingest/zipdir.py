@@ -12,7 +12,7 @@ import struct
 import zipfile
 import zlib
 from bisect import bisect_right
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from msl_store.errors import FormatError, MSLError
 
@@ -95,9 +95,6 @@ class _Ranged(io.RawIOBase):
             raise zipfile.BadZipFile(f"its directory claims {stop - start} bytes, and {self._limit} are allowed")
         return self._objects.get_ranges(self._path, [(start, stop)])[0] if stop > start else memoryview(b"")
 
-    def readable(self) -> bool:
-        return True
-
     def seekable(self) -> bool:
         return True
 
@@ -111,15 +108,15 @@ class _Ranged(io.RawIOBase):
         self._position = base + offset
         return self._position
 
-    def readinto(self, buffer: Any) -> int:
-        start, stop = self._position, min(self._position + len(buffer), self._size)
+    def read(self, size: int = -1, /) -> bytes:
+        start = self._position
+        stop = self._size if size < 0 else min(start + size, self._size)
         if stop <= start:
-            return 0
-        inside = start >= self._start
-        part = self._tail[start - self._start : stop - self._start] if inside else self._fetch(start, stop)
-        buffer[: len(part)] = part
-        self._position += len(part)
-        return len(part)
+            return b""
+        self._position = stop
+        if start >= self._start:
+            return bytes(self._tail[start - self._start : stop - self._start])
+        return bytes(self._fetch(start, stop))
 
 
 def read_directory(objects: Objects, path: str, size: int, *, limit: int) -> list[Member]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from msl_store.library import open_library as open  # noqa: A004 - the public name is msl_store.open
     from msl_store.optics.microscope import Microscope
     from msl_store.shapes import Mesh, Occupancy, PointCloud
-    from msl_store.simulate import simulate
+    from msl_store.simulation import simulate
 
 _HOMES = {
     "Instance": "library:Instance",
@@ -35,7 +35,7 @@ _HOMES = {
     "Occupancy": "shapes:Occupancy",
     "PointCloud": "shapes:PointCloud",
     "open": "library:open_library",
-    "simulate": "simulate:simulate",
+    "simulate": "simulation:simulate",
     "write": "edition:write_edition",
 }
 

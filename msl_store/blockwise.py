@@ -18,6 +18,12 @@ T = TypeVar("T")
 LOCAL = ("threads", "processes", "synchronous")
 """dask's schedulers on this machine."""
 
+PROTOCOLS = ("tcp", "tls", "ucx", "ws", "wss", "inproc")
+"""What a cluster's address may start with."""
+
+CONNECT_S = 10.0
+"""A cluster that has not answered after this long is taken for unreachable."""
+
 Scheduler = Any
 """One of `LOCAL`, a cluster's address (``tcp://...``), a ``distributed.Client``, or None for the client in force."""
 
@@ -85,14 +91,16 @@ def _client(scheduler: Scheduler) -> Iterator[Any]:
         if scheduler in LOCAL:
             yield None
             return
-        if ":" not in scheduler:
+        protocol = scheduler.partition("://")[0] if "://" in scheduler else "tcp"
+        if ":" not in scheduler or protocol not in PROTOCOLS:
             raise UsageError(
-                f"scheduler {scheduler!r}: allowed are {', '.join(LOCAL)} and a cluster's address (tcp://host:8786)"
+                f"scheduler {scheduler!r}: allowed are {', '.join(LOCAL)} and a cluster's address (tcp://host:8786, or "
+                f"{', '.join(PROTOCOLS[1:])})"
             )
         from distributed import Client
 
         try:
-            client = Client(scheduler, set_as_default=False, timeout="10s")
+            client = Client(scheduler, set_as_default=False, timeout=CONNECT_S)
         except OSError as error:
             raise NetworkError(f"scheduler {scheduler}: {error}; start one with: dask scheduler") from error
         with client:
@@ -120,7 +128,7 @@ def _run_on(client: Any, tasks: Mapping[int, Callable[[], T]], finished: Callabl
     from distributed import as_completed
 
     futures = [client.submit(_attempt, task, block, pure=False) for block, task in tasks.items()]
-    for _, outcome in as_completed(futures, with_results=True):
+    for _, outcome in as_completed(futures, loop=client.loop, with_results=True):
         finished(outcome)
 
 

@@ -122,7 +122,7 @@ def write_edition(
         }
         run_blocks(tasks, scheduler=scheduler, done=tell)
         columns = _columns(layout, publication.records(), np.array(provenance["rotations"])[chosen])
-        publication.publish(columns, _attributes(stored, provenance, columns), _groups(stored, provenance))
+        publication.publish(columns, _attributes(stored, provenance, columns), _groups(stored, provenance, columns))
     return Written(state, layout.instances, counted, time.perf_counter() - began)
 
 
@@ -189,10 +189,12 @@ def _attributes(
     }
 
 
-def _groups(images: xr.DataArray, provenance: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _groups(
+    images: xr.DataArray, provenance: Mapping[str, Any], columns: Mapping[str, NDArray[Any]]
+) -> dict[str, dict[str, Any]]:
     planes = {"z_um": images["z"].values.tolist()} if "z" in images.dims else {}
     return {
-        "instances": {"statuses": list(schema.STATUS)},
+        "instances": schema.instance_attributes(columns["instances/id"], columns["instances/status"]),
         "images": {
             "microscopes": [provenance["microscope"]],
             "views": images["view"].values.tolist(),

@@ -12,6 +12,8 @@ from xarray.core import indexing
 from msl_store.store import Want
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from msl_store.store import Store, StoredArray
@@ -25,7 +27,7 @@ class StoredRows(BackendArray):
         store: Store,
         array: StoredArray,
         rows: NDArray[np.int64] | None,
-        present: NDArray[np.bool_] | None,
+        present: Callable[[], NDArray[np.bool_] | None],
     ) -> None:
         self._store = store
         self._array = array
@@ -42,14 +44,20 @@ class StoredRows(BackendArray):
         axes = [np.atleast_1d(positions) for positions in index]
         if self._rows is not None:
             axes[0] = self._rows[axes[0]]
-        (values,) = self._store.read([Want(self._array.path, tuple(axes), self._present)])
+        (values,) = self._store.read([Want(self._array.path, tuple(axes), self._present())])
         dropped = tuple(axis for axis, positions in enumerate(index) if np.ndim(positions) == 0)
         return values.squeeze(axis=dropped)
 
 
 def lazy_variable(
-    store: Store, array: StoredArray, rows: NDArray[np.int64] | None, present: NDArray[np.bool_] | None
+    store: Store,
+    array: StoredArray,
+    rows: NDArray[np.int64] | None,
+    present: Callable[[], NDArray[np.bool_] | None],
 ) -> xr.Variable:
-    """Return a lazy variable over some rows of an array (all where `rows` is None), with its attributes."""
+    """Return a lazy variable over some rows of an array (all where `rows` is None), with its attributes.
+
+    `present` tells, when something is read, which chunks the library has; see `Want`.
+    """
     data = indexing.LazilyIndexedArray(StoredRows(store, array, rows, present))
     return xr.Variable(array.dims, data, dict(array.attributes))

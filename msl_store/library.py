@@ -7,8 +7,9 @@ first need; shapes and images when they are asked for.
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,12 +17,12 @@ import xarray as xr
 
 from msl_store import schema
 from msl_store.errors import MissingError, UsageError
+from msl_store.intake_entry import location_of
 from msl_store.lazy import lazy_variable
 from msl_store.shapes import Mesh, Occupancy, PointCloud
 from msl_store.store import Store, Want, open_store
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 PARTS = ("mesh", "point_cloud", "occupancy", "images")
 
 INDEX_COLUMNS = (
-    "instances/id",
-    "instances/status",
     "instances/has_mesh",
     "instances/has_point_cloud",
     "instances/has_normals",
@@ -125,13 +124,12 @@ class Library:
     def _rows(self) -> NDArray[np.int64]:
         if self._chosen is not None:
             return self._chosen
-        return np.flatnonzero(self._index["instances/status"] != schema.STATUS.index("set_aside"))
+        return np.setdiff1d(np.arange(len(self._store.ids)), self._store.groups["instances"].get("set_aside", []))
 
     @cached_property
     def ids(self) -> NDArray[np.int64]:
         """The instances' 3DMSL ids, shape (instance,), in the library's order."""
-        ids: NDArray[np.int64] = self._index["instances/id"][self._rows]
-        return ids
+        return self._store.ids[self._rows]
 
     @cached_property
     def _row_of(self) -> dict[int, int]:
@@ -228,7 +226,7 @@ class Library:
 
     def with_set_aside(self) -> Library:
         """Return the whole library, including instances that were set aside because no part of them was good."""
-        return Library(self._store, np.arange(self._store.array("instances/id").shape[0]))
+        return Library(self._store, np.arange(len(self._store.ids)))
 
     def stored_digest(self, instance: int) -> NDArray[np.uint8]:
         """Return the SHA-256 of an instance's arrays as it was published with the library, shape (32,)."""
@@ -336,7 +334,7 @@ class Library:
         if self._image_path in values:
             images = values[self._image_path][0]
         present = None if images is None else self._index["images/present"][row]
-        return Instance(int(self._index["instances/id"][row]), mesh, cloud, occupancy, images, present)
+        return Instance(int(self._store.ids[row]), mesh, cloud, occupancy, images, present)
 
     @property
     def microscopes(self) -> list[dict[str, Any]]:
@@ -389,7 +387,7 @@ class Library:
             coords[f"rotation_{axis}"] = (("microscope", "view"), vectors[..., axis], {"units": "rad"})
         if "z" in array.dims:
             coords["z"] = ("z", self._images_attributes["z_um"], {"units": "um"})
-        variable = lazy_variable(self._store, array, self._rows, self._present(array.path))
+        variable = lazy_variable(self._store, array, self._rows, partial(self._present, array.path))
         return xr.DataArray(variable, coords=coords, name=array.path.partition("/")[2])
 
     @cached_property
@@ -404,21 +402,34 @@ class Library:
             for path, array in self._store.arrays.items():
                 if array.path.startswith(f"{group}/") and path not in {"instances/id", "instances/findings"}:
                     rows = self._rows if array.dims[0] == "instance" else None
-                    variables[path.partition("/")[2]] = lazy_variable(self._store, array, rows, self._present(path))
+                    present = partial(self._present, path)
+                    variables[path.partition("/")[2]] = lazy_variable(self._store, array, rows, present)
             groups[f"/{group}"] = xr.Dataset(variables, attrs=attributes)
         return xr.DataTree.from_dict(groups)
 
     def _present(self, path: str) -> NDArray[np.bool_] | None:
-        """Return which chunks of a rows array the library has, over its leading dimensions."""
+        """Return which chunks of an array the library has, over its leading dimensions; None where it has all."""
         if path == self._image_path:
             return np.asarray(self._index["images/present"].any(axis=-1), np.bool_)
+        array = self._store.array(path)
+        if array.dims[0] in {"vertex", "face"}:
+            first = self._index[f"mesh/{array.dims[0]}_start"]
+            edges = np.zeros(array.shape[0] // array.chunk[0] + 1, np.int64)
+            np.add.at(edges, first // array.chunk[0], 1)
+            np.add.at(edges, -(-(first + self._index[f"mesh/{array.dims[0]}_count"]) // array.chunk[0]), -1)
+            return np.asarray(edges.cumsum()[:-1] > 0)
         part = {
             "point_cloud/points": "has_point_cloud",
             "point_cloud/normals": "has_normals",
             "occupancy/points": "has_occupancy",
             "occupancy/inside_bits": "has_occupancy",
+            "occupancy/loc": "has_occupancy",
+            "occupancy/scale": "has_occupancy",
         }.get(path)
-        return None if part is None else self._index[f"instances/{part}"]
+        if part is None:
+            return None
+        has = self._index[f"instances/{part}"]
+        return np.logical_or.reduceat(has, np.arange(0, len(has), array.chunk[0]))
 
     def with_edition(self, url: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> Library:
         """Return the instances that an edition has too, with that edition's images; joined by id.
@@ -443,13 +454,14 @@ def _reopened(store: Store, rows: NDArray[np.int64] | None, edition: Library | N
     return Library(store, rows, edition=edition)
 
 
-def open_library(url: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> Library:
+def open_library(url: Any, storage_options: Mapping[str, Any] | None = None) -> Library:
     """Open a library in one request.
 
     Parameters
     ----------
-    url : str or path
-        ``s3://bucket/3dmsl.zarr``, ``https://...``, a path, ``memory://...``, or any of them ending in ``.zip``.
+    url : str, path or intake entry
+        ``s3://bucket/3dmsl.zarr``, ``https://...``, a path, ``memory://...``, any of them ending in ``.zip``, or an
+        entry of a catalog that ``msl-ingest catalog`` wrote.
     storage_options : mapping, optional
         As s3fs and fsspec take them: ``anon``, ``key``, ``secret``, ``token``, ``profile``, ``role_arn``,
         ``endpoint_url``, ``client_kwargs``.
@@ -463,6 +475,9 @@ def open_library(url: str | os.PathLike[str], storage_options: Mapping[str, Any]
     NetworkError
         The server cannot be reached or refuses.
     """
+    if not isinstance(url, str | os.PathLike):
+        url, found = location_of(url)
+        storage_options = {**found, **(storage_options or {})}
     return Library(open_store(url, storage_options))
 
 

@@ -24,6 +24,8 @@ from msl_store.errors import FormatError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from numpy.typing import NDArray
+
 SCHEMA_VERSION = 1
 
 BLOCK = 64
@@ -312,11 +314,14 @@ class Layout:
         """Return the rows of a block."""
         return range(block * BLOCK, min((block + 1) * BLOCK, self.instances))
 
-    def starts(self, path: str) -> tuple[np.ndarray[Any, np.dtype[np.int64]], int]:
+    def counts(self, path: str) -> tuple[int, ...]:
+        """Return how many rows every instance has in a ragged array."""
+        return self.vertex_counts if SPECS[path].dims[0] == "vertex" else self.face_counts
+
+    def starts(self, path: str) -> tuple[NDArray[np.int64], int]:
         """Return the first row of every instance in a ragged array, and that array's length, both in rows."""
-        spec = SPECS[path]
-        counts = np.asarray(self.vertex_counts if spec.dims[0] == "vertex" else self.face_counts, np.int64)
-        chunk = spec.chunk[0]
+        counts = np.asarray(self.counts(path), np.int64)
+        chunk = SPECS[path].chunk[0]
         shard = chunk * RAGGED_SHARD_CHUNKS
         padded = -(-counts // chunk) * chunk
         starts = np.zeros(self.instances, np.int64)
@@ -402,6 +407,22 @@ def check(url: str, attributes: Mapping[str, Any], arrays: Mapping[str, Sequence
             continue
         if dims is None or tuple(dims) != spec.dims:
             raise FormatError(f"{url}: {path} has dims {dims}, schema version {version} has {spec.dims}")
+
+
+def instance_attributes(ids: NDArray[np.int64], status: NDArray[np.uint8]) -> dict[str, Any]:
+    """Return what the group ``instances`` says in its attributes, so that opening a library tells its ids.
+
+    ``id_runs`` are the ids of all rows as runs [first, last]; ``set_aside`` are the rows without any good part.
+
+    >>> instance_attributes(np.array([1, 2, 3, 7]), np.array([0, 2, 0, 1], np.uint8))["id_runs"]
+    [[1, 3], [7, 7]]
+    """
+    edges = np.flatnonzero(np.diff(ids, prepend=ids[0] - 2, append=ids[-1] - 2) != 1) if len(ids) else ids
+    return {
+        "id_runs": [[int(ids[first]), int(ids[last - 1])] for first, last in pairwise(edges)],
+        "set_aside": np.flatnonzero(status == STATUS.index("set_aside")).tolist(),
+        "statuses": list(STATUS),
+    }
 
 
 def blocks_of(rows: int) -> tuple[int, ...]:

@@ -6,15 +6,17 @@ import asyncio
 import os
 import re
 import threading
-import zipfile
+from bisect import bisect_right
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from msl_store.errors import FormatError, MissingError, NetworkError, UsageError
-from msl_store.store.objects import Range, RangeFile, Request, local_path, locate_file
-from msl_store.store.s3 import s3_store
+from msl_store.errors import MissingError, NetworkError, UsageError
+from msl_store.store.faults import refuse_if_short, translated
+from msl_store.store.objects import Range, Request, local_path, or_whole
+from msl_store.store.s3 import s3_store, s3fs_options
+from msl_store.store.zipped import ZipBackend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
@@ -30,6 +32,9 @@ T = TypeVar("T")
 
 COALESCE_BYTES = 128 * 1024
 """Ranges of one object that lie nearer than this are fetched in one request."""
+
+REQUESTS_AT_ONCE = 128
+"""Requests under way at the same time for one read; each takes a connection, of which a process has about 1,000."""
 
 PARTIAL_FILE = re.compile(r"^(\d+|\w+\.json)#\d+$")
 
@@ -48,7 +53,8 @@ def open_backend(url: str, options: Mapping[str, Any]) -> Backend:
     if url.endswith(".zip"):
         return ZipBackend(url, options)
     global _obstore_pid  # noqa: PLW0603 - one Rust runtime a process
-    if _obstore_pid in (None, os.getpid()):
+    options = dict(options)
+    if options.pop("client", None) != "fsspec" and _obstore_pid in (None, os.getpid()):
         backend = _obstore_backend(url, options)
         if backend is not None:
             _obstore_pid = os.getpid()
@@ -96,40 +102,54 @@ class ObstoreBackend:
         """Return an object whole."""
         import obstore
 
-        with _translated(f"{self._url}/{path}"):
+        with translated(f"{self._url}/{path}"):
             return bytes(obstore.get(self._reading(), path).bytes())
 
     def get_many(self, requests: Sequence[Request]) -> list[list[memoryview] | None]:
         """Return ranges of several objects, fetched at the same time."""
+        return _together(self._get_ranges, requests)
+
+    async def _get_ranges(self, request: Request, turn: asyncio.Semaphore) -> list[memoryview] | None:
+        """Return ranges of one object, or None where there is no such object."""
+        path, ranges = request
+        runs = [None] if ranges is None else coalesced(ranges)
+        try:
+            bodies = await asyncio.gather(*(self._get_range(path, run, turn) for run in runs))
+        except MissingError:
+            return None
+        if ranges is None:
+            return bodies
+        firsts = [first for first, _ in coalesced(ranges)]
+        places = [(bisect_right(firsts, start) - 1, start, stop) for start, stop in ranges]
+        return [bodies[run][start - firsts[run] : stop - firsts[run]] for run, start, stop in places]
+
+    async def _get_range(self, path: str, run: Range | None, turn: asyncio.Semaphore) -> memoryview:
+        """Return one range of an object, or the whole, when it is this request's turn.
+
+        obstore's own ``get_ranges`` coalesces too, but panics where the object is shorter than a range (0.12).
+        """
         import obstore
 
-        store = self._reading()
-
-        async def one(request: Request) -> list[memoryview] | None:
-            path, ranges = request
+        place = f"{self._url}/{path}"
+        async with turn:
             try:
-                with _translated(f"{self._url}/{path}"):
-                    if ranges is None:
-                        answer = await obstore.get_async(store, path)
-                        return [memoryview(await answer.bytes_async())]
-                    parts = await obstore.get_ranges_async(
-                        store,
-                        path,
-                        starts=[start for start, _ in ranges],
-                        ends=[stop for _, stop in ranges],
-                        coalesce=COALESCE_BYTES,
-                    )
-            except MissingError:
-                return None
-            return [memoryview(part) for part in parts]
-
-        return _together(one, requests)
+                with translated(place):
+                    if run is None:
+                        answer = await obstore.get_async(self._reading(), path)
+                        return memoryview(await answer.bytes_async())
+                    return memoryview(await obstore.get_range_async(self._reading(), path, start=run[0], end=run[1]))
+            except NetworkError:
+                if run is not None:
+                    with translated(place):
+                        held = (await obstore.head_async(self._reading(), path))["size"]
+                    refuse_if_short(place, held, run)
+                raise
 
     def size(self, path: str) -> int:
         """Return an object's size in bytes."""
         import obstore
 
-        with _translated(f"{self._url}/{path}"):
+        with translated(f"{self._url}/{path}"):
             return obstore.head(self._reading(), path)["size"]
 
     def list(self, prefix: str) -> list[tuple[str, int]]:
@@ -142,7 +162,7 @@ class ObstoreBackend:
             )
         if self._folder is not None and not self._folder.is_dir():
             return []
-        with _translated(f"{self._url}/{prefix}"):
+        with translated(f"{self._url}/{prefix}"):
             pages = obstore.list(self._reading(), prefix or None)
             return sorted((item["path"], item["size"]) for page in pages for item in page)
 
@@ -150,7 +170,7 @@ class ObstoreBackend:
         """Write an object whole."""
         import obstore
 
-        with _translated(f"{self._url}/{path}"):
+        with translated(f"{self._url}/{path}"):
             obstore.put(
                 self._opened(create=True),
                 path,
@@ -164,7 +184,7 @@ class ObstoreBackend:
         import obstore
 
         try:
-            with _translated(f"{self._url}/{path}"):
+            with translated(f"{self._url}/{path}"):
                 obstore.delete(self._reading(), path)
         except MissingError:
             return
@@ -184,6 +204,10 @@ class FsspecBackend:
         import fsspec
 
         self._url = url
+        self._options = ", ".join(options) or "none"
+        if url.startswith("s3://"):
+            with translated(url):
+                options = s3fs_options(options)
         try:
             self._fs, self._root = fsspec.core.url_to_fs(url, **options)
         except (ImportError, ValueError) as error:
@@ -194,59 +218,79 @@ class FsspecBackend:
     def _full(self, path: str) -> str:
         return f"{self._root.rstrip('/')}/{path}" if path else str(self._root)
 
+    @contextmanager
+    def _asking(self, path: str) -> Iterator[None]:
+        """Translate errors; options that a file system does not know come to light at its first request only."""
+        try:
+            with translated(f"{self._url}/{path}"):
+                yield
+        except TypeError as error:
+            raise UsageError(
+                f"{self._url}: {error} (storage_options given: {self._options}); "
+                "allowed are the options of fsspec's file system for this protocol"
+            ) from error
+
     def get(self, path: str) -> bytes:
         """Return an object whole."""
-        with _translated(f"{self._url}/{path}"):
+        with self._asking(path):
             return bytes(self._fs.cat_file(self._full(path)))
 
     def get_many(self, requests: Sequence[Request]) -> list[list[memoryview] | None]:
         """Return ranges of several objects, fetched at the same time where the file system can."""
-        wanted = [(self._full(path), start, stop) for path, ranges in requests for start, stop in _or_whole(ranges)]
-        if not wanted:
+        asked = [(self._full(path), start, stop) for path, ranges in requests for start, stop in or_whole(ranges)]
+        if not asked:
             return [[] for _ in requests]
-        paths, starts, stops = zip(*wanted, strict=True)
-        with _translated(self._url):
+        paths, starts, stops = zip(*asked, strict=True)
+        with self._asking(""):
             found = iter(self._fs.cat_ranges(list(paths), list(starts), list(stops), on_error="return"))
         answers: list[list[memoryview] | None] = []
         for path, ranges in requests:
-            parts = [self._part(path, next(found)) for _ in _or_whole(ranges)]
+            parts = [self._part(path, wanted, next(found)) for wanted in or_whole(ranges)]
             there = [part for part in parts if part is not None]
             answers.append(there if len(there) == len(parts) else None)
         return answers
 
-    def _part(self, path: str, found: bytes | Exception) -> memoryview | None:
+    def _part(self, path: str, wanted: tuple[int, int | None], found: bytes | Exception) -> memoryview | None:
         """Return what fsspec fetched, None where there is no such object, and raise what else went wrong."""
         if isinstance(found, bytes):
             return memoryview(found)
         try:
-            with _translated(f"{self._url}/{path}"):
+            with self._asking(path):
                 raise found
         except MissingError:
             return None
+        except NetworkError:
+            refuse_if_short(f"{self._url}/{path}", self.size(path), wanted)
+            raise
 
     def size(self, path: str) -> int:
         """Return an object's size in bytes."""
-        with _translated(f"{self._url}/{path}"):
-            return int(self._fs.info(self._full(path))["size"])
+        self._fs.invalidate_cache()
+        with self._asking(path):
+            info = self._fs.info(self._full(path))
+            if info["type"] == "directory":
+                raise FileNotFoundError(path)
+            return int(info["size"])
 
     def list(self, prefix: str) -> list[tuple[str, int]]:
         """Return (path, bytes) of every object below a folder."""
+        self._fs.invalidate_cache()  # other processes write here too
         root = self._full("").rstrip("/") + "/"
-        with _translated(f"{self._url}/{prefix}"):
+        with self._asking(prefix):
             found = self._fs.find(self._full(prefix), detail=True)
         return sorted((name.removeprefix(root), int(info["size"])) for name, info in found.items())
 
     def put(self, path: str, data: Buffer, *, create: bool) -> None:
         """Write an object whole."""
         full = self._full(path)
-        with _translated(f"{self._url}/{path}"):
+        with self._asking(path):
             self._fs.makedirs(full.rpartition("/")[0], exist_ok=True)
             self._fs.pipe_file(full, bytes(data), mode="create" if create else "overwrite")
 
     def delete(self, path: str) -> None:
         """Delete an object."""
         try:
-            with _translated(f"{self._url}/{path}"):
+            with self._asking(path):
                 self._fs.rm_file(self._full(path))
         except MissingError:
             return
@@ -255,88 +299,19 @@ class FsspecBackend:
         """Do nothing: fsspec leaves nothing behind that could be told from data."""
 
 
-class ZipBackend:
-    """The members of a zip file, which itself may lie anywhere; read-only.
+def coalesced(ranges: Sequence[Range]) -> list[Range]:
+    """Return the ranges to fetch for some ranges of one object, in order: those that lie near each other as one.
 
-    Members that are stored, as in a zipped library they should be, are read by ranges; deflated ones are read whole.
+    >>> coalesced([(500_000, 500_010), (0, 10), (20, 30)])
+    [(0, 30), (500000, 500010)]
     """
-
-    def __init__(self, url: str, options: Mapping[str, Any]) -> None:
-        self._url = url
-        objects, name = locate_file(url, options)
-        self._file = RangeFile(objects, name)
-        self._lock = threading.Lock()
-        try:
-            self._zip = zipfile.ZipFile(self._file)
-        except zipfile.BadZipFile as error:
-            raise FormatError(f"{url}: {error}; a zipped library was expected: copy it again") from error
-        self._names = frozenset(self._zip.namelist())
-        roots = [name.removesuffix("zarr.json") for name in self._names if name.endswith("zarr.json")]
-        self._root = min(roots, key=len, default="")
-
-    def get(self, path: str) -> bytes:
-        """Return an object whole."""
-        with self._lock, _translated(f"{self._url}/{path}"):
-            return self._zip.read(self._root + path)
-
-    def get_many(self, requests: Sequence[Request]) -> list[list[memoryview] | None]:
-        """Return ranges of several objects."""
-        answers: list[list[memoryview] | None] = []
-        for path, ranges in requests:
-            if self._root + path not in self._names:
-                answers.append(None)
-                continue
-            with self._lock, _translated(f"{self._url}/{path}"), self._zip.open(self._root + path) as member:
-                parts = {}
-                for start, stop in sorted(_or_whole(ranges)):
-                    member.seek(start)
-                    parts[start, stop] = memoryview(member.read(-1 if stop is None else stop - start))
-            answers.append([parts[part] for part in _or_whole(ranges)])
-        return answers
-
-    def size(self, path: str) -> int:
-        """Return an object's size in bytes."""
-        with _translated(f"{self._url}/{path}"):
-            return self._zip.getinfo(self._root + path).file_size
-
-    def list(self, prefix: str) -> list[tuple[str, int]]:
-        """Return (path, bytes) of every object below a folder."""
-        root = self._root + prefix
-        infos = (info for info in self._zip.infolist() if info.filename.startswith(root) and not info.is_dir())
-        return sorted((info.filename.removeprefix(self._root), info.file_size) for info in infos)
-
-    def put(self, path: str, data: Buffer, *, create: bool) -> None:
-        """Refuse: a zipped library is read-only."""
-        raise UsageError(f"{self._url}: a zipped library is read-only ({path}, {create=}, {len(bytes(data))} bytes)")
-
-    def delete(self, path: str) -> None:
-        """Refuse: a zipped library is read-only."""
-        raise UsageError(f"{self._url}: a zipped library is read-only; {path} stays")
-
-    def sweep(self) -> None:
-        """Do nothing: nobody writes here."""
-
-
-def _or_whole(ranges: Sequence[Range] | None) -> Sequence[tuple[int, int | None]]:
-    return [(0, None)] if ranges is None else ranges
-
-
-@contextmanager
-def _translated(place: str) -> Iterator[None]:
-    """Turn what storage libraries raise into this project's errors, naming the place."""
-    from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
-
-    try:
-        yield
-    except (NotFoundError, FileNotFoundError, KeyError) as error:
-        raise MissingError(f"{place}: there is no such object; check the URL") from error
-    except AlreadyExistsError as error:
-        raise FileExistsError(place) from error
-    except FileExistsError:
-        raise
-    except (BaseError, OSError, RuntimeError) as error:
-        first_line = str(error).strip().split("\n")[0]
-        raise NetworkError(f"{place}: {first_line}; check the address, the credentials and the network") from error
+    runs: list[Range] = []
+    for start, stop in sorted(ranges):
+        if runs and start - runs[-1][1] <= COALESCE_BYTES:
+            runs[-1] = runs[-1][0], max(stop, runs[-1][1])
+        else:
+            runs.append((start, stop))
+    return runs
 
 
 @cache
@@ -347,10 +322,11 @@ def _loop(pid: int) -> asyncio.AbstractEventLoop:
     return loop
 
 
-def _together(work: Callable[[S], Coroutine[Any, Any, T]], items: Sequence[S]) -> list[T]:
-    """Run one coroutine an item, all at the same time, from synchronous code."""
+def _together(work: Callable[[S, asyncio.Semaphore], Coroutine[Any, Any, T]], items: Sequence[S]) -> list[T]:
+    """Run one coroutine an item, all at the same time, from synchronous code; they share `REQUESTS_AT_ONCE` turns."""
 
     async def gathered() -> list[T]:
-        return await asyncio.gather(*map(work, items))
+        turn = asyncio.Semaphore(REQUESTS_AT_ONCE)
+        return await asyncio.gather(*(work(item, turn) for item in items))
 
     return asyncio.run_coroutine_threadsafe(gathered(), _loop(os.getpid())).result()

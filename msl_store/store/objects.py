@@ -25,6 +25,11 @@ Request = tuple[str, Sequence[Range] | None]
 """An object's path and the ranges wanted of it; None asks for the whole object, as one part."""
 
 
+def or_whole(ranges: Sequence[Range] | None) -> Sequence[tuple[int, int | None]]:
+    """Return the ranges of a request, the whole object as one that has no end."""
+    return [(0, None)] if ranges is None else ranges
+
+
 class Backend(Protocol):
     """What a storage library must offer; every path is relative to the place's URL."""
 
@@ -64,7 +69,7 @@ class Objects:
         ``s3://``, ``http(s)://``, ``file://``, a path, or any fsspec protocol (``memory://`` for one).
     storage_options : mapping, optional
         As s3fs or fsspec take them: ``anon``, ``key``, ``secret``, ``token``, ``profile``, ``endpoint_url``,
-        ``client_kwargs``; also ``role_arn``.
+        ``client_kwargs``; also ``role_arn``. ``client="fsspec"`` keeps obstore out of it.
     """
 
     def __init__(self, url: str, storage_options: Mapping[str, Any] | None = None) -> None:
@@ -175,8 +180,16 @@ def locate(url: str | os.PathLike[str], storage_options: Mapping[str, Any] | Non
 
 
 def locate_file(url: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> tuple[Objects, str]:
-    """Return the place that holds one object, and the object's name there."""
-    parent, _, name = normalized_url(url).rpartition("/")
+    """Return the place that holds one object, and the object's name there.
+
+    A web address may carry a query, as pre-signed links do; fsspec reads those, since obstore would escape it.
+    """
+    whole = normalized_url(url)
+    if whole.startswith(("http://", "https://")) and "?" in whole:
+        address, _, query = whole.partition("?")
+        parent, _, name = address.rpartition("/")
+        return Objects(parent, {**(storage_options or {}), "client": "fsspec"}), f"{name}?{query}"
+    parent, _, name = whole.rpartition("/")
     return Objects(parent or "/", storage_options), name
 
 

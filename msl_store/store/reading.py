@@ -10,7 +10,7 @@ import json
 import math
 import pickle
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 
@@ -81,8 +81,8 @@ class Want:
     index : tuple of slice or ndarray of int
         One entry a leading dimension; what is left out is read whole.
     present : ndarray of bool, optional
-        Over the leading dimensions (whose chunks have extent 1): what the library has. The rest is returned as NaN (0
-        in integers) without asking for it; a chunk that should be there and is not is an `IntegrityError` always.
+        Over the chunks of the leading dimensions: which the library has. The rest is returned as NaN (0 in integers)
+        without asking for it; a chunk that should be there and is not is an `IntegrityError` always.
     """
 
     path: str
@@ -121,6 +121,12 @@ class Store:
     def digest(self) -> str:
         """Digest of the library's content."""
         return str(self.attributes.get("digest", ""))
+
+    @cached_property
+    def ids(self) -> NDArray[np.int64]:
+        """The id of every row, shape (instance,), from the metadata: no request is made for it."""
+        runs = np.asarray(self.groups["instances"]["id_runs"], np.int64).reshape(-1, 2)
+        return np.concatenate([np.arange(first, last + 1) for first, last in runs]) if len(runs) else runs[:, 0]
 
     def columns(self, paths: Sequence[str]) -> dict[str, NDArray[Any]]:
         """Return whole columns, those not read before in one round trip; paths that the library lacks are left out."""
@@ -292,7 +298,8 @@ def _axes(array: StoredArray, index: Sequence[Index]) -> list[NDArray[np.int64]]
     full = (*index, *(slice(None),) * (len(array.shape) - len(index)))
     axes = []
     for extent, dim, wanted in zip(array.shape, array.dims, full, strict=True):
-        axis = np.arange(extent)[wanted] if isinstance(wanted, slice) else np.asarray(wanted, np.int64)
+        # Not np.arange(extent)[wanted]: the rows of mesh/vertices are a billion, its gaps among them.
+        axis = np.arange(*wanted.indices(extent)) if isinstance(wanted, slice) else np.asarray(wanted, np.int64)
         if len(axis) and (axis.min() < 0 or axis.max() >= extent):
             raise UsageError(f"{array.path}: {dim} {int(axis.max())} is out of range; allowed: 0 to {extent - 1}")
         axes.append(axis)

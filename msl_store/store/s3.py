@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
@@ -11,7 +12,7 @@ from msl_store.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from obstore.store import S3Store
+    from obstore.store import S3Credential, S3Store
 
 PLAIN = {
     "anon": "skip_signature",
@@ -24,6 +25,8 @@ PLAIN = {
 """s3fs's option, and obstore's for the same thing."""
 
 CLIENT_KWARGS = {"endpoint_url": "endpoint", "region_name": "region"}
+
+KEYS = ("access_key_id", "secret_access_key", "session_token")
 
 FALLBACK_REGION = "us-east-1"
 
@@ -38,7 +41,7 @@ def s3_store(
     """Return a store for ``s3://bucket/prefix``, or None where an option is one that only s3fs knows.
 
     Credentials are those given, else anonymous with ``anon``, else what boto3's chain finds (environment, profiles,
-    roles, single sign-on) for ``profile`` and ``role_arn``.
+    single sign-on) for ``profile``; with ``role_arn``, those of the role that they may assume.
     """
     from obstore.store import S3Store
 
@@ -50,8 +53,11 @@ def s3_store(
     config = {CLIENT_KWARGS[name]: value for name, value in client_kwargs.items() if value is not None}
     config |= {PLAIN[name]: value for name, value in options.items() if name in PLAIN and value is not None}
     provider = None
-    if not config.get("skip_signature") and "access_key_id" not in config:
-        provider = _provider(options.get("profile"), options.get("role_arn"))
+    if options.get("role_arn"):
+        provider = AssumedRole(_session(options), options["role_arn"])
+        config = {name: value for name, value in config.items() if name not in KEYS}
+    elif not config.get("skip_signature") and "access_key_id" not in config:
+        provider = _provider(url, options)
     config.setdefault("endpoint", os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"))
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     if provider is None or "region" not in getattr(provider, "config", {}):
@@ -65,24 +71,68 @@ def s3_store(
     )
 
 
-def _provider(profile: str | None, role_arn: str | None) -> Any:
-    """Return boto3's credentials as obstore takes them, or None where boto3 is missing or finds none."""
+class AssumedRole:
+    """A role's credentials, which obstore asks for again when they expire.
+
+    obstore has such a provider too, but hands on a time zone that it refuses itself (0.12).
+    """
+
+    def __init__(self, session: Any, role_arn: str) -> None:
+        self._session = session
+        self._role_arn = role_arn
+        self.config = {} if session.region_name is None else {"region": session.region_name}
+
+    def __call__(self) -> S3Credential:
+        """Assume the role; its credentials last an hour."""
+        client = self._session.client("sts", region_name=self._session.region_name or FALLBACK_REGION)
+        found = client.assume_role(RoleArn=self._role_arn, RoleSessionName="msl-store")["Credentials"]
+        return {
+            "access_key_id": found["AccessKeyId"],
+            "secret_access_key": found["SecretAccessKey"],
+            "token": found["SessionToken"],
+            "expires_at": found["Expiration"].astimezone(UTC),
+        }
+
+
+def s3fs_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options as s3fs takes them: a role is assumed here, for the hour that its credentials last."""
+    kept = {name: value for name, value in options.items() if name != "role_arn"}
+    if not options.get("role_arn"):
+        return kept
+    found = AssumedRole(_session(options), options["role_arn"])()
+    kept.pop("profile", None)
+    return {**kept, "key": found["access_key_id"], "secret": found["secret_access_key"], "token": found["token"]}
+
+
+def _provider(url: str, options: Mapping[str, Any]) -> Any:
+    """Return boto3's credentials as obstore takes them, or None where boto3 is missing."""
+    try:
+        from obstore.auth.boto3 import Boto3CredentialProvider
+    except ImportError:
+        if options.get("profile"):
+            _session(options)
+        return None
+    session = _session(options)
+    if session.get_credentials() is None:
+        raise UsageError(
+            f"{url}: no AWS credentials were found; set them up (aws configure), give key and secret or a profile in "
+            "storage_options, or, for a public bucket, anon=True"
+        )
+    return Boto3CredentialProvider(session)
+
+
+def _session(options: Mapping[str, Any]) -> Any:
+    """Return boto3's session of the profile, or the keys, that options name."""
     try:
         import boto3
         from botocore.exceptions import ProfileNotFound
-        from obstore.auth.boto3 import Boto3CredentialProvider, StsCredentialProvider
     except ImportError:
-        if profile or role_arn:
-            raise UsageError(
-                "storage_options 'profile' and 'role_arn' need boto3: pip install 'msl-store[s3]'"
-            ) from None
-        return None
+        raise UsageError("storage_options 'profile' and 'role_arn' need boto3: pip install 'msl-store[s3]'") from None
     try:
-        session = boto3.Session(profile_name=profile)
+        return boto3.Session(
+            options.get("key"), options.get("secret"), options.get("token"), profile_name=options.get("profile")
+        )
     except ProfileNotFound as error:
         raise UsageError(
             f"{error}; allowed: {', '.join(boto3.Session().available_profiles) or 'none is set up'}"
         ) from None
-    if role_arn:
-        return StsCredentialProvider(session, RoleArn=role_arn, RoleSessionName="msl-store")
-    return None if session.get_credentials() is None else Boto3CredentialProvider(session)

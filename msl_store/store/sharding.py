@@ -1,6 +1,6 @@
 """Chunks and shards as bytes, after the Zarr v3 core specification.
 
-A chunk is little-endian C order, blosc (zstd 5, bitshuffle), then CRC-32C. A shard starts with its index (offset and
+A chunk is little-endian C order, blosc (zstd, bitshuffle), then CRC-32C. A shard starts with its index (offset and
 length of every chunk, then CRC-32C), so that one range from byte 0 gets it from any server; the chunks follow. A chunk
 that was never written has the offset and length 2^64 - 1.
 """
@@ -33,10 +33,10 @@ def index_bytes(chunks_per_shard: Sequence[int]) -> int:
     return math.prod(chunks_per_shard) * INDEX_ENTRY_BYTES + CHECKSUM_BYTES
 
 
-def encode_chunk(values: NDArray[Any]) -> bytes:
-    """Return a chunk's bytes; `values` is contiguous, of the chunk's full extent."""
+def encode_chunk(values: NDArray[Any], level: int = 2) -> bytes:
+    """Return a chunk's bytes, compressed at one of blosc's levels; `values` has the chunk's full extent."""
     with _one_blosc_thread():
-        packed = blosc.compress(np.ascontiguousarray(values), b"zstd", 5, shuffle=blosc.BITSHUFFLE)
+        packed = blosc.compress(np.ascontiguousarray(values), b"zstd", level, shuffle=blosc.BITSHUFFLE)
     return bytes(packed) + _checksum(packed)
 
 

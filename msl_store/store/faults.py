@@ -1,0 +1,55 @@
+"""What storage libraries raise, turned into this project's errors."""
+
+from __future__ import annotations
+
+import sys
+import zipfile
+import zlib
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from msl_store.errors import IntegrityError, MissingError, MSLError, NetworkError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def translated(place: str) -> Iterator[None]:
+    """Turn what storage libraries raise into this project's errors, naming the place."""
+    from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
+
+    clients: tuple[type[Exception], ...] = (BaseError, OSError, RuntimeError, *_client_errors())
+    try:
+        yield
+    except MSLError:
+        raise
+    except (NotFoundError, FileNotFoundError, KeyError) as error:
+        raise MissingError(f"{place}: there is no such object; check the URL") from error
+    except (AlreadyExistsError, FileExistsError) as error:
+        raise FileExistsError(place) from error
+    except (zipfile.BadZipFile, zlib.error) as error:
+        raise IntegrityError(f"{place}: {error}; copy the zip file again") from error
+    except clients as error:
+        first_line = str(error).strip().split("\n")[0]
+        raise NetworkError(f"{place}: {first_line}; check the address, the credentials and the network") from error
+
+
+def refuse_if_short(place: str, held: int, wanted: tuple[int, int | None]) -> None:
+    """Raise `IntegrityError` where an object ends before a range does: that, not the network, is why it failed."""
+    start, stop = wanted
+    if stop is not None and held < stop:
+        raise IntegrityError(
+            f"{place}: bytes {start} to {stop} were asked for, but it has {held}: it is shorter than its index says; "
+            "copy or ingest it again"
+        )
+
+
+def _client_errors() -> tuple[type[Exception], ...]:
+    """Return what the clients behind fsspec raise and is no OSError, of those clients that are loaded."""
+    errors = [
+        ("aiohttp", "ClientError"),
+        ("botocore.exceptions", "BotoCoreError"),
+        ("botocore.exceptions", "ClientError"),
+    ]
+    return tuple(getattr(sys.modules[module], name) for module, name in errors if module in sys.modules)

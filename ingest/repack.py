@@ -18,9 +18,9 @@ from msl_store.blockwise import run_blocks
 from msl_store.digest import instance_digest, joint_digest
 from msl_store.errors import MissingError, UsageError
 from msl_store.geometry.morphometrics import measure
+from msl_store.layout import Layout, library_sizes
 from msl_store.optics.microscope import PRESETS
 from msl_store.optics.rotations import published_rotation
-from msl_store.schema import Layout
 from msl_store.shapes import VOXEL_UM, Mesh
 from msl_store.store import BlockWriter, Publication, commit_block, joined
 from msl_store.version import software
@@ -217,7 +217,7 @@ def library_layout(entries: Sequence[Entry]) -> Layout:
     """Return the layout of a library of some entries."""
     return Layout(
         len(entries),
-        schema.library_sizes(),
+        library_sizes(),
         tuple(entry.vertex_count for entry in entries),
         tuple(entry.face_count for entry in entries),
     )

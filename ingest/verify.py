@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from ingest.record import Entry, Record, Source
     from msl_store.blockwise import Scheduler
-    from msl_store.library import Instance, Library
+    from msl_store.contents import Instance
+    from msl_store.library import Library
 
 
 @dataclass(frozen=True)

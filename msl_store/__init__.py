@@ -20,15 +20,16 @@ from msl_store.errors import (
 from msl_store.version import __version__
 
 if TYPE_CHECKING:
+    from msl_store.contents import Instance
     from msl_store.edition import write_edition as write
-    from msl_store.library import Instance, Library
+    from msl_store.library import Library
     from msl_store.library import open_library as open  # noqa: A004 - the public name is msl_store.open
     from msl_store.optics.microscope import Microscope
     from msl_store.shapes import Mesh, Occupancy, PointCloud
     from msl_store.simulation import simulate
 
 _HOMES = {
-    "Instance": "library:Instance",
+    "Instance": "contents:Instance",
     "Library": "library:Library",
     "Mesh": "shapes:Mesh",
     "Microscope": "optics.microscope:Microscope",

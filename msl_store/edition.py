@@ -15,7 +15,8 @@ from msl_store import schema
 from msl_store.blockwise import Outcome, run_blocks
 from msl_store.digest import instance_digest, joint_digest
 from msl_store.errors import UsageError
-from msl_store.schema import BLOCK, Layout
+from msl_store.layout import Layout
+from msl_store.schema import BLOCK
 from msl_store.store import BlockWriter, Publication, commit_block, joined, locate
 from msl_store.version import software
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,55 +15,19 @@ import numpy as np
 import xarray as xr
 
 from msl_store import schema
+from msl_store.contents import PARTS, Contents, Instance
 from msl_store.errors import MissingError, UsageError
 from msl_store.intake_entry import location_of
 from msl_store.lazy import lazy_variable
-from msl_store.shapes import Mesh, Occupancy, PointCloud
+from msl_store.optics.rotations import rotation_vectors
 from msl_store.store import Store, Want, open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
-PARTS = ("mesh", "point_cloud", "occupancy", "images")
-
-INDEX_COLUMNS = (
-    "instances/has_mesh",
-    "instances/has_point_cloud",
-    "instances/has_normals",
-    "instances/has_occupancy",
-    "mesh/vertex_start",
-    "mesh/vertex_count",
-    "mesh/face_start",
-    "mesh/face_count",
-    "images/present",
-)
-"""What finding an instance's data needs; read together, in one round trip."""
-
-
-@dataclass(frozen=True, eq=False)
-class Instance:
-    """One mitochondrion in memory; parts that were not asked for, or that it does not have, are None.
-
-    Attributes
-    ----------
-    id : int
-        Its 3DMSL id.
-    mesh, point_cloud, occupancy
-        Its shape forms.
-    images : ndarray, shape (microscope, view, [z,] y, x), or None
-        Camera counts (uint16), or photons (float32) in a noise-free edition.
-    present : ndarray of bool, shape (microscope, view), or None
-        Which of the images it has.
-    """
-
-    id: int
-    mesh: Mesh | None = None
-    point_cloud: PointCloud | None = None
-    occupancy: Occupancy | None = None
-    images: NDArray[Any] | None = None
-    present: NDArray[np.bool_] | None = None
+    from msl_store.shapes import Mesh, Occupancy, PointCloud
 
 
 class Library:
@@ -75,6 +38,7 @@ class Library:
 
     def __init__(self, store: Store, rows: NDArray[np.int64] | None = None, *, edition: Library | None = None) -> None:
         self._store = store
+        self._contents = Contents(store)
         self._chosen = rows
         self._edition = edition
 
@@ -115,10 +79,6 @@ class Library:
     def digest(self) -> str:
         """Digest of the whole library's content, as published."""
         return self._store.digest
-
-    @property
-    def _index(self) -> dict[str, NDArray[Any]]:
-        return self._store.columns(INDEX_COLUMNS)
 
     @cached_property
     def _rows(self) -> NDArray[np.int64]:
@@ -279,62 +239,11 @@ class Library:
             raise UsageError(f"parts: {', '.join(sorted(unknown))} unknown; allowed: {', '.join(PARTS)}")
         rows = self._rows if ids is None else self.rows_of(ids)
         for start in range(0, len(rows), batch):
-            yield from self._read_instances(rows[start : start + batch], parts)
-
-    def _read_instances(self, rows: NDArray[np.int64], parts: Sequence[str]) -> Iterable[Instance]:
-        wants: dict[tuple[str, int], Want] = {}
-        for row in rows.tolist():
-            for path, want in self._wants_of(row, parts):
-                wants[path, row] = want
-        values = dict(zip(wants, self._store.read(list(wants.values())), strict=True))
-        for row in rows.tolist():
-            yield self._instance(row, {path: value for (path, r), value in values.items() if r == row})
-
-    def _wants_of(self, row: int, parts: Sequence[str]) -> Iterator[tuple[str, Want]]:
-        """Yield what to read of one row, of the parts that it has."""
-        one = slice(row, row + 1)
-        index = self._index
-        if "mesh" in parts and self._has("mesh", row):
-            for path, name in (("mesh/vertices", "vertex"), ("mesh/faces", "face")):
-                start = int(index[f"mesh/{name}_start"][row])
-                yield path, Want(path, (slice(start, start + int(index[f"mesh/{name}_count"][row])),))
-        if "point_cloud" in parts and self._has("point_cloud", row):
-            yield "point_cloud/points", Want("point_cloud/points", (one,))
-            if self._has("normals", row):
-                yield "point_cloud/normals", Want("point_cloud/normals", (one,))
-        if "occupancy" in parts and self._has("occupancy", row):
-            for name in ("points", "inside_bits", "loc", "scale"):
-                yield f"occupancy/{name}", Want(f"occupancy/{name}", (one,))
-        if "images" in parts and "images/present" in index and index["images/present"][row].any():
-            path = self._image_path
-            yield path, Want(path, (one,), self._present(path))
+            yield from self._contents.read(rows[start : start + batch].tolist(), parts)
 
     def has_part(self, part: str) -> NDArray[np.bool_]:
         """Return which instances have a part, shape (instance,): one of `PARTS`, or ``normals``."""
-        return np.array([self._has(part, row) for row in self._rows.tolist()], np.bool_)
-
-    def _has(self, part: str, row: int) -> bool:
-        column = self._index.get(f"instances/has_{part}")
-        return column is not None and bool(column[row])
-
-    def _instance(self, row: int, values: Mapping[str, NDArray[Any]]) -> Instance:
-        mesh = cloud = occupancy = images = None
-        if "mesh/vertices" in values:
-            mesh = Mesh(values["mesh/vertices"], values["mesh/faces"])
-        if "point_cloud/points" in values:
-            normals = values.get("point_cloud/normals")
-            cloud = PointCloud(values["point_cloud/points"][0], None if normals is None else normals[0])
-        if "occupancy/points" in values:
-            occupancy = Occupancy(
-                values["occupancy/points"][0],
-                values["occupancy/inside_bits"][0],
-                values["occupancy/loc"][0],
-                float(values["occupancy/scale"][0]),
-            )
-        if self._image_path in values:
-            images = values[self._image_path][0]
-        present = None if images is None else self._index["images/present"][row]
-        return Instance(int(self._store.ids[row]), mesh, cloud, occupancy, images, present)
+        return self._contents.has(part)[self._rows]
 
     @property
     def microscopes(self) -> list[dict[str, Any]]:
@@ -349,10 +258,6 @@ class Library:
     @property
     def _images_attributes(self) -> dict[str, Any]:
         return self._store.groups.get("images", {})
-
-    @property
-    def _image_path(self) -> str:
-        return "images/expected" if "images/expected" in self._store.arrays else "images/counts"
 
     @cached_property
     def rotations(self) -> xr.DataArray:
@@ -372,8 +277,8 @@ class Library:
         """
         if self._edition is not None:
             return self._edition.select(ids=self.ids).images
-        array = self._store.array(self._image_path)
-        present = self._index["images/present"]
+        array = self._store.array(self._contents.image_path)
+        present = self._contents.images_present
         vectors = rotation_vectors(self.rotations.values)
         coords: dict[str, Any] = {
             "instance": self.ids,
@@ -387,7 +292,7 @@ class Library:
             coords[f"rotation_{axis}"] = (("microscope", "view"), vectors[..., axis], {"units": "rad"})
         if "z" in array.dims:
             coords["z"] = ("z", self._images_attributes["z_um"], {"units": "um"})
-        variable = lazy_variable(self._store, array, self._rows, partial(self._present, array.path))
+        variable = lazy_variable(self._store, array, self._rows, partial(self._contents.present, array.path))
         return xr.DataArray(variable, coords=coords, name=array.path.partition("/")[2])
 
     @cached_property
@@ -402,34 +307,10 @@ class Library:
             for path, array in self._store.arrays.items():
                 if array.path.startswith(f"{group}/") and path not in {"instances/id", "instances/findings"}:
                     rows = self._rows if array.dims[0] == "instance" else None
-                    present = partial(self._present, path)
+                    present = partial(self._contents.present, path)
                     variables[path.partition("/")[2]] = lazy_variable(self._store, array, rows, present)
             groups[f"/{group}"] = xr.Dataset(variables, attrs=attributes)
         return xr.DataTree.from_dict(groups)
-
-    def _present(self, path: str) -> NDArray[np.bool_] | None:
-        """Return which chunks of an array the library has, over its leading dimensions; None where it has all."""
-        if path == self._image_path:
-            return np.asarray(self._index["images/present"].any(axis=-1), np.bool_)
-        array = self._store.array(path)
-        if array.dims[0] in {"vertex", "face"}:
-            first = self._index[f"mesh/{array.dims[0]}_start"]
-            edges = np.zeros(array.shape[0] // array.chunk[0] + 1, np.int64)
-            np.add.at(edges, first // array.chunk[0], 1)
-            np.add.at(edges, -(-(first + self._index[f"mesh/{array.dims[0]}_count"]) // array.chunk[0]), -1)
-            return np.asarray(edges.cumsum()[:-1] > 0)
-        part = {
-            "point_cloud/points": "has_point_cloud",
-            "point_cloud/normals": "has_normals",
-            "occupancy/points": "has_occupancy",
-            "occupancy/inside_bits": "has_occupancy",
-            "occupancy/loc": "has_occupancy",
-            "occupancy/scale": "has_occupancy",
-        }.get(path)
-        if part is None:
-            return None
-        has = self._index[f"instances/{part}"]
-        return np.logical_or.reduceat(has, np.arange(0, len(has), array.chunk[0]))
 
     def with_edition(self, url: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> Library:
         """Return the instances that an edition has too, with that edition's images; joined by id.
@@ -479,22 +360,3 @@ def open_library(url: Any, storage_options: Mapping[str, Any] | None = None) -> 
         url, found = location_of(url)
         storage_options = {**found, **(storage_options or {})}
     return Library(open_store(url, storage_options))
-
-
-def rotation_vectors(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the rotation vector (..., 3) in radians of matrices (..., 3, 3) that act on row vectors from the right.
-
-    The vector's direction is the axis, by the right-hand rule, and its length the angle.
-
-    >>> rotation_vectors(np.array([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]])).round(4)
-    array([0.    , 0.    , 1.5708])
-    """
-    out = np.zeros(matrices.shape[:-1])
-    for place in np.ndindex(*matrices.shape[:-2]):
-        column = matrices[place].T
-        angle = float(np.arccos(np.clip((np.trace(column) - 1) / 2, -1, 1)))
-        values, vectors = np.linalg.eig(column)
-        axis = np.real(vectors[:, np.argmin(np.abs(values - 1))])
-        skew = np.array([column[2, 1] - column[1, 2], column[0, 2] - column[2, 0], column[1, 0] - column[0, 1]])
-        out[place] = angle * axis * (-1 if skew @ axis < 0 else 1)
-    return out

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from matplotlib.gridspec import GridSpec
     from numpy.typing import NDArray
 
+    from msl_store.contents import Instance
     from msl_store.geometry.render import Camera
-    from msl_store.library import Instance, Library
+    from msl_store.library import Library
     from msl_store.shots import Shot
 
 SHAPE_PX = (480, 480)

@@ -13,7 +13,7 @@ Four kinds of array make up a library:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -257,120 +257,6 @@ def edition_arrays(*, planes: bool, dtype: str) -> tuple[ArraySpec, ...]:
     return (*(SPECS[path] for path in columns), image, SPECS["images/present"], SPECS["images/rotation"])
 
 
-@dataclass(frozen=True)
-class ArrayLayout:
-    """An array of the schema at its real size.
-
-    Attributes
-    ----------
-    spec : ArraySpec
-        What it is.
-    shape, chunk : tuple of int
-        Extents of the array and of a chunk.
-    shard : tuple of int or None
-        Extent of a shard, a multiple of the chunk's in every dimension; None where each chunk is an object.
-    """
-
-    spec: ArraySpec
-    shape: tuple[int, ...]
-    chunk: tuple[int, ...]
-    shard: tuple[int, ...] | None
-
-    @property
-    def chunks_per_shard(self) -> tuple[int, ...]:
-        """Chunks of a shard in each dimension."""
-        shard = self.shard or self.chunk
-        return tuple(s // c for s, c in zip(shard, self.chunk, strict=True))
-
-
-@dataclass(frozen=True)
-class Layout:
-    """The layout of one library, all of it known before any body is read.
-
-    Attributes
-    ----------
-    instances : int
-        How many rows the library has.
-    sizes : mapping of str to int
-        Extents of the other dimensions: ``microscope``, ``view``, ``y``, ``x``, ``z``, ``sample``, ``query``.
-    vertex_counts, face_counts : tuple of int
-        Of every instance's mesh, 0 where it has none; empty where the library has no meshes.
-    arrays : tuple of ArraySpec
-        Which arrays it has.
-    """
-
-    instances: int
-    sizes: Mapping[str, int]
-    vertex_counts: tuple[int, ...] = ()
-    face_counts: tuple[int, ...] = ()
-    arrays: tuple[ArraySpec, ...] = field(default=ARRAYS)
-
-    @property
-    def blocks(self) -> int:
-        """How many blocks the library has."""
-        return -(-self.instances // BLOCK)
-
-    def rows(self, block: int) -> range:
-        """Return the rows of a block."""
-        return range(block * BLOCK, min((block + 1) * BLOCK, self.instances))
-
-    def counts(self, path: str) -> tuple[int, ...]:
-        """Return how many rows every instance has in a ragged array."""
-        return self.vertex_counts if SPECS[path].dims[0] == "vertex" else self.face_counts
-
-    def starts(self, path: str) -> tuple[NDArray[np.int64], int]:
-        """Return the first row of every instance in a ragged array, and that array's length, both in rows."""
-        counts = np.asarray(self.counts(path), np.int64)
-        chunk = SPECS[path].chunk[0]
-        shard = chunk * RAGGED_SHARD_CHUNKS
-        padded = -(-counts // chunk) * chunk
-        starts = np.zeros(self.instances, np.int64)
-        position = 0
-        for block in range(self.blocks):
-            rows = slice(self.rows(block).start, self.rows(block).stop)
-            starts[rows] = position + np.concatenate(([0], np.cumsum(padded[rows])[:-1]))
-            position += -(-int(padded[rows].sum()) // shard) * shard
-        return starts, max(position, shard)
-
-    def array(self, spec: ArraySpec, *, length: int | None = None) -> ArrayLayout:
-        """Return one array at its real size; `length` is that of a dimension the layout does not know."""
-        known = {"instance": self.instances, **FIXED_SIZES, **self.sizes}
-        if spec.kind == "ragged":
-            known[spec.dims[0]] = self.starts(spec.path)[1]
-        shape = tuple(known.get(dim, length or 0) for dim in spec.dims)
-        whole = tuple(max(1, extent) for extent in shape)
-        chunk = tuple(c or extent for c, extent in zip(spec.chunk, whole, strict=True))
-        shard: tuple[int, ...] | None = None
-        if spec.kind == "ragged":
-            shard = (chunk[0] * RAGGED_SHARD_CHUNKS, *chunk[1:])
-        elif spec.kind == "rows":
-            shard = (BLOCK, *(-(-extent // c) * c for extent, c in zip(whole[1:], chunk[1:], strict=True)))
-        return ArrayLayout(spec, shape, chunk, shard)
-
-
-FIXED_SIZES: Mapping[str, int] = {"axis": 3, "corner": 3, "row": 3, "col": 3, "digest_byte": 32}
-
-
-def library_sizes(
-    *,
-    microscopes: int = len(MICROSCOPES),
-    views: int = len(VIEWS),
-    image_shape: tuple[int, int] = IMAGE_SHAPE,
-    samples: int = SAMPLES,
-    queries: int = SAMPLES,
-) -> dict[str, int]:
-    """Return the extents of a library of shapes and images, the published library's by default."""
-    return {
-        "microscope": microscopes,
-        "view": views,
-        "y": image_shape[0],
-        "x": image_shape[1],
-        "sample": samples,
-        "query": queries,
-        "byte": -(-queries // 8),
-    }
-
-
 def check(url: str, attributes: Mapping[str, Any], arrays: Mapping[str, Sequence[str | None] | None]) -> None:
     """Check that a Zarr hierarchy is a library that this version can read.
 
@@ -423,13 +309,3 @@ def instance_attributes(ids: NDArray[np.int64], status: NDArray[np.uint8]) -> di
         "set_aside": np.flatnonzero(status == STATUS.index("set_aside")).tolist(),
         "statuses": list(STATUS),
     }
-
-
-def blocks_of(rows: int) -> tuple[int, ...]:
-    """Return the sizes of the blocks that cover some rows.
-
-    >>> blocks_of(130)
-    (64, 64, 2)
-    """
-    edges = [*range(0, rows, BLOCK), rows]
-    return tuple(b - a for a, b in pairwise(edges))

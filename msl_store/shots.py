@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-    from msl_store.library import Instance, Library
+    from msl_store.contents import Instance
+    from msl_store.library import Library
 
 PLANES = 5
 """At most this many planes of a z stack are shown."""

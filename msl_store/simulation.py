@@ -12,10 +12,11 @@ import xarray as xr
 
 from msl_store import schema
 from msl_store.errors import UsageError
+from msl_store.layout import blocks_of
 from msl_store.library import Library
 from msl_store.optics.exposure import checked_mode, emitters_of, expose, rotations
 from msl_store.optics.microscope import Microscope, get_microscope
-from msl_store.schema import BLOCK, blocks_of
+from msl_store.schema import BLOCK
 from msl_store.shapes import VOXEL_UM
 from msl_store.version import software
 

@@ -15,13 +15,15 @@ import numpy as np
 from ingest.record import Entry, Finding, Images, Listing, Record
 from ingest.repack import ingest
 from msl_store import schema
-from msl_store.library import Instance, Library, open_library
+from msl_store.library import Library, open_library
 from msl_store.shapes import Mesh, Occupancy, PointCloud
 from msl_store.store import locate
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Mapping, Sequence
+
+    from msl_store.contents import Instance
 
 PERIOD = 500
 """Points repeat after this many, so that the full-size arrays of many instances compress in no time."""

@@ -15,10 +15,10 @@ from small_library import WHOLE, assert_same, build, built, contents, made_recor
 
 import msl_store as msl
 from msl_store import schema
+from msl_store.contents import PARTS
 from msl_store.digest import instance_digest, joint_digest
 from msl_store.errors import MissingError, UsageError
-from msl_store.library import PARTS, rotation_vectors
-from msl_store.optics.rotations import published_rotation
+from msl_store.optics.rotations import published_rotation, rotation_vectors
 
 CHUNK_ROWS = schema.SPECS["mesh/vertices"].chunk[0]
 

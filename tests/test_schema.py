@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from msl_store import schema
 from msl_store.errors import FormatError
-from msl_store.schema import ARRAYS, BLOCK, RAGGED_SHARD_CHUNKS, SPECS, Layout, edition_arrays, library_sizes
+from msl_store.layout import Layout, blocks_of, library_sizes
+from msl_store.schema import ARRAYS, BLOCK, RAGGED_SHARD_CHUNKS, SPECS, edition_arrays
 
 EDITIONS = [(planes, dtype) for planes in (False, True) for dtype in ("uint16", "float32")]
 ALL_ARRAYS = {
@@ -86,7 +87,7 @@ def test_ragged_instances_start_on_chunks_and_blocks_on_shards(counts):
 def test_blocks_cover_every_row_once(instances):
     layout = Layout(instances, library_sizes())
     assert [row for block in range(layout.blocks) for row in layout.rows(block)] == list(range(instances))
-    assert [len(layout.rows(block)) for block in range(layout.blocks)] == list(schema.blocks_of(instances))
+    assert [len(layout.rows(block)) for block in range(layout.blocks)] == list(blocks_of(instances))
 
 
 @pytest.mark.parametrize(("planes", "dtype"), EDITIONS)

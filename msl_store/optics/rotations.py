@@ -95,3 +95,22 @@ def published_rotation(microscope: str, view: str) -> NDArray[np.float64]:
     for earlier in takewhile(lambda name: name != view, SIMULATED_ORDER):
         product = product @ view_rotation(earlier)
     return product @ rotation + 0.0
+
+
+def rotation_vectors(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the rotation vector (..., 3) in radians of matrices (..., 3, 3) that act on row vectors from the right.
+
+    The vector's direction is the axis, by the right-hand rule, and its length the angle.
+
+    >>> rotation_vectors(np.array([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]])).round(4)
+    array([0.    , 0.    , 1.5708])
+    """
+    out = np.zeros(matrices.shape[:-1])
+    for place in np.ndindex(*matrices.shape[:-2]):
+        column = matrices[place].T
+        angle = float(np.arccos(np.clip((np.trace(column) - 1) / 2, -1, 1)))
+        values, vectors = np.linalg.eig(column)
+        axis = np.real(vectors[:, np.argmin(np.abs(values - 1))])
+        skew = np.array([column[2, 1] - column[1, 2], column[0, 2] - column[2, 0], column[1, 0] - column[0, 1]])
+        out[place] = angle * axis * (-1 if skew @ axis < 0 else 1)
+    return out

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from msl_store.schema import Layout
+    from msl_store.layout import Layout
     from msl_store.store.objects import Objects
     from msl_store.store.writing import BlockWriter
 

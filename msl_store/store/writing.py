@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from msl_store.schema import ArrayLayout, ArraySpec, Layout
+    from msl_store.layout import ArrayLayout, Layout
+    from msl_store.schema import ArraySpec
 
 LEVELS = {"images": 5}
 """Blosc's level for the chunks of some groups, `LEVEL` for all others.

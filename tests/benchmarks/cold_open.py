@@ -116,15 +116,14 @@ def write_published_size(zips: list[Path], folder: Path, rows: int) -> None:
     from ingest.archive import open_source
     from ingest.repack import ingest_block, library_layout
     from msl_store import schema
-    from msl_store.schema import Layout
+    from msl_store.layout import Layout
     from msl_store.store import Publication, joined, locate
 
     source = open_source([str(path) for path in zips])
     entries = source.listing().entries[: schema.BLOCK]
-    if len(entries) < schema.BLOCK or rows < (BLOCK + 1) * schema.BLOCK:
-        raise SystemExit(
-            f"{len(entries)} instances, {rows} rows: at least {schema.BLOCK}, {(BLOCK + 1) * schema.BLOCK}"
-        )
+    least = (BLOCK + 1) * schema.BLOCK
+    if len(entries) < schema.BLOCK or rows < least:
+        raise SystemExit(f"--instances {len(entries)} --rows {rows}: allowed are {schema.BLOCK} and {least} or more")
     layout = library_layout(entries)
     rng = np.random.default_rng(0)
     spread = rng.lognormal(0, 0.5, rows)
@@ -208,7 +207,7 @@ def goals_of(rows: list[dict[str, Any]]) -> list[Goal]:
     """Judge the counts."""
 
     def worst(step: str, what: str) -> float:
-        return max(row[what] for row in rows if row["step"].startswith(f"{step} (") or row["step"] == step)
+        return max(float(row[what]) for row in rows if row["step"].startswith(f"{step} (") or row["step"] == step)
 
     return [
         Goal("requests until the library is open", worst("open", "requests"), 1),

@@ -8,9 +8,10 @@ import numpy as np
 
 from msl_store import schema
 from msl_store.digest import instance_digest, joint_digest
+from msl_store.layout import Layout
 from msl_store.optics.microscope import PRESETS
 from msl_store.optics.rotations import published_rotation
-from msl_store.schema import MICROSCOPES, VIEWS, Layout
+from msl_store.schema import MICROSCOPES, VIEWS
 from msl_store.store import BlockWriter, Publication, commit_block, joined, locate
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ def made_up_images(rng: np.random.Generator) -> NDArray[np.uint16]:
     shape = np.exp(-((np.maximum(np.abs(along) - length, 0) ** 2 + across**2) / (2 * width**2)))
     offset, peak = rng.uniform(20, 70, GRID), rng.uniform(200, 240, GRID)
     expected = offset[..., None, None] + (peak - offset)[..., None, None] * shape
-    return rng.poisson(np.round(expected)).astype(np.uint16)
+    counts: NDArray[np.uint16] = rng.poisson(np.round(expected)).astype(np.uint16)
+    return counts
 
 
 def _write_block(target: Objects, layout: Layout, block: int, seed: int) -> None:
@@ -75,7 +77,7 @@ def _write_block(target: Objects, layout: Layout, block: int, seed: int) -> None
     rows = layout.rows(block)
     for row in rows:
         images = made_up_images(np.random.default_rng([seed, row]))
-        writer.put("images/counts", row, images, present=present.any(axis=-1))
+        writer.put("images/counts", row, images)
         digests.append(list(instance_digest(images=images, present=present)))
     columns = {
         "instances/id": [row + 1 for row in rows],

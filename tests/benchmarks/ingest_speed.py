@@ -17,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,10 +61,8 @@ def actions_of(zips: list[Path], work: Path) -> dict[str, Callable[[], Callable[
         command = [sys.executable, "-c", INGEST, "-q", "zips", *names, str(target), "--scheduler", scheduler]
         return lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
-    found: dict[str, Callable[[], Callable[[], object]]] = {"shutil.unpack_archive": unpacking}
-    for scheduler in SCHEDULERS:
-        found[f"msl-ingest, {scheduler}"] = lambda scheduler=scheduler: ingesting(scheduler)
-    return found
+    ours = {f"msl-ingest, {scheduler}": partial(ingesting, scheduler) for scheduler in SCHEDULERS}
+    return {"shutil.unpack_archive": unpacking, **ours}
 
 
 def core_time(zips: list[str], count: int) -> list[dict[str, Any]]:

@@ -189,7 +189,7 @@ def torment(
 def undisturbed(zips: Sequence[Path], target: Objects) -> tuple[dict[str, str], float, int]:
     """Return the contents of a library that nobody disturbed, the seconds it took, and its number of blocks."""
     import msl_store
-    from msl_store.schema import blocks_of
+    from msl_store.layout import blocks_of
 
     began = time.perf_counter()
     run = Run(zips, target, "threads")

@@ -13,6 +13,7 @@ from servers.process import free_port
 import msl_store as msl
 from msl_store import schema
 from msl_store.errors import FormatError, IntegrityError, MissingError, NetworkError
+from msl_store.layout import Layout, library_sizes
 from msl_store.store import Objects, Publication
 
 
@@ -100,7 +101,7 @@ def test_a_library_with_other_dims_says_so(spoiled):
 
 def test_an_unfinished_library_says_so(tmp_path, web, bucket, upload):
     folder = tmp_path / "lib.zarr"
-    layout = schema.Layout(3, schema.library_sizes(), (3, 3, 3), (1, 1, 1))
+    layout = Layout(3, library_sizes(), (3, 3, 3), (1, 1, 1))
     with pytest.raises(KeyboardInterrupt), Publication(Objects(str(folder)), layout, {}, "digest").claimed():
         raise KeyboardInterrupt
     for url, options in [(folder, {}), (f"{web(tmp_path).url}/lib.zarr", {}), (upload(folder), bucket.storage_options)]:

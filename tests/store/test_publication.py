@@ -18,7 +18,8 @@ import msl_store as msl
 from msl_store import schema
 from msl_store.digest import instance_digest, joint_digest
 from msl_store.errors import BusyError, FormatError, MissingError, UsageError
-from msl_store.schema import Layout, edition_arrays
+from msl_store.layout import Layout
+from msl_store.schema import edition_arrays
 from msl_store.store import BlockWriter, Objects, Publication, commit_block, joined
 from msl_store.store.publication import CLAIMS, SILENCE_S
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from msl_store import schema
 from msl_store.errors import IntegrityError
-from msl_store.schema import BLOCK, RAGGED_SHARD_CHUNKS, Layout, library_sizes
+from msl_store.layout import Layout, library_sizes
+from msl_store.schema import BLOCK, RAGGED_SHARD_CHUNKS
 from msl_store.store import BlockWriter
 
 CORE_CODECS = {"blosc", "bytes", "crc32c", "gzip", "sharding_indexed", "transpose"}

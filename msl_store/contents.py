@@ -1,0 +1,151 @@
+"""What each row of a store has, and rows read into instances: everything wanted of them in two round trips."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from msl_store.shapes import Mesh, Occupancy, PointCloud
+from msl_store.store import Want
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from msl_store.store import Store
+
+PARTS = ("mesh", "point_cloud", "occupancy", "images")
+
+INDEX_COLUMNS = (
+    "instances/has_mesh",
+    "instances/has_point_cloud",
+    "instances/has_normals",
+    "instances/has_occupancy",
+    "mesh/vertex_start",
+    "mesh/vertex_count",
+    "mesh/face_start",
+    "mesh/face_count",
+    "images/present",
+)
+"""What finding an instance's data needs; read together, in one round trip."""
+
+NEEDED = {
+    "point_cloud/points": "point_cloud",
+    "point_cloud/normals": "normals",
+    "occupancy/points": "occupancy",
+    "occupancy/inside_bits": "occupancy",
+    "occupancy/loc": "occupancy",
+    "occupancy/scale": "occupancy",
+}
+"""The part that a row must have for an array to hold anything of it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Instance:
+    """One mitochondrion in memory; parts that were not asked for, or that it does not have, are None.
+
+    Attributes
+    ----------
+    id : int
+        Its 3DMSL id.
+    mesh, point_cloud, occupancy
+        Its shape forms.
+    images : ndarray, shape (microscope, view, [z,] y, x), or None
+        Camera counts (uint16), or photons (float32) in a noise-free edition.
+    present : ndarray of bool, shape (microscope, view), or None
+        Which of the images it has.
+    """
+
+    id: int
+    mesh: Mesh | None = None
+    point_cloud: PointCloud | None = None
+    occupancy: Occupancy | None = None
+    images: NDArray[Any] | None = None
+    present: NDArray[np.bool_] | None = None
+
+
+class Contents:
+    """What each row of a store has; the columns that say so are read together at first need."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @property
+    def _index(self) -> dict[str, NDArray[Any]]:
+        return self._store.columns(INDEX_COLUMNS)
+
+    @property
+    def image_path(self) -> str:
+        """The array that holds images: camera counts, or the expected images of a noise-free edition."""
+        return "images/expected" if "images/expected" in self._store.arrays else "images/counts"
+
+    @property
+    def images_present(self) -> NDArray[np.bool_]:
+        """Which images there are, shape (row, microscope, view)."""
+        return self._index["images/present"]
+
+    def has(self, part: str) -> NDArray[np.bool_]:
+        """Return which rows have a part: ``mesh``, ``point_cloud``, ``normals``, ``occupancy``, ``images`` (any)."""
+        if part == "images":
+            return np.asarray(self.images_present.any(axis=(1, 2)))
+        column = self._index.get(f"instances/has_{part}")
+        return np.zeros(len(self._store.ids), np.bool_) if column is None else column
+
+    def present(self, path: str) -> NDArray[np.bool_] | None:
+        """Return which chunks of an array the store has, over its leading dimensions; None where it has all."""
+        if path == self.image_path:
+            return np.asarray(self.images_present.any(axis=-1))
+        array = self._store.array(path)
+        if array.dims[0] in {"vertex", "face"}:
+            first = self._index[f"mesh/{array.dims[0]}_start"]
+            edges = np.zeros(array.shape[0] // array.chunk[0] + 1, np.int64)
+            np.add.at(edges, first // array.chunk[0], 1)
+            np.add.at(edges, -(-(first + self._index[f"mesh/{array.dims[0]}_count"]) // array.chunk[0]), -1)
+            return np.asarray(edges.cumsum()[:-1] > 0)
+        if path not in NEEDED:
+            return None
+        has = self.has(NEEDED[path])
+        return np.logical_or.reduceat(has, np.arange(0, len(has), array.chunk[0]))
+
+    def read(self, rows: Sequence[int], parts: Sequence[str]) -> Iterator[Instance]:
+        """Yield some rows as instances, all read together."""
+        wants = [dict(self._wants(row, parts)) for row in rows]
+        values = iter(self._store.read([want for row_wants in wants for want in row_wants.values()]))
+        for row, row_wants in zip(rows, wants, strict=True):
+            yield self._instance(row, {path: next(values) for path in row_wants})
+
+    def _wants(self, row: int, parts: Sequence[str]) -> Iterator[tuple[str, Want]]:
+        """Yield what to read of one row, of the parts that it has."""
+        one = slice(row, row + 1)
+        if "mesh" in parts and self.has("mesh")[row]:
+            for path, name in (("mesh/vertices", "vertex"), ("mesh/faces", "face")):
+                start = int(self._index[f"mesh/{name}_start"][row])
+                yield path, Want(path, (slice(start, start + int(self._index[f"mesh/{name}_count"][row])),))
+        for path, part in NEEDED.items():
+            asked = "point_cloud" if part == "normals" else part
+            if asked in parts and self.has(part)[row]:
+                yield path, Want(path, (one,))
+        if "images" in parts and "images/present" in self._index and self.images_present[row].any():
+            yield self.image_path, Want(self.image_path, (one,), self.present(self.image_path))
+
+    def _instance(self, row: int, values: Mapping[str, NDArray[Any]]) -> Instance:
+        mesh = cloud = occupancy = images = None
+        if "mesh/vertices" in values:
+            mesh = Mesh(values["mesh/vertices"], values["mesh/faces"])
+        if "point_cloud/points" in values:
+            normals = values.get("point_cloud/normals")
+            cloud = PointCloud(values["point_cloud/points"][0], None if normals is None else normals[0])
+        if "occupancy/points" in values:
+            occupancy = Occupancy(
+                values["occupancy/points"][0],
+                values["occupancy/inside_bits"][0],
+                values["occupancy/loc"][0],
+                float(values["occupancy/scale"][0]),
+            )
+        if self.image_path in values:
+            images = values[self.image_path][0]
+        present = None if images is None else self.images_present[row]
+        return Instance(int(self._store.ids[row]), mesh, cloud, occupancy, images, present)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 PLAN = f"{UNPUBLISHED}/plan.json"
 CLAIMS = f"{UNPUBLISHED}/claims"
 BLOCKS = f"{UNPUBLISHED}/blocks"
+REPLACING = f"{UNPUBLISHED}/replacing.json"
 CLAIM_NAME = re.compile(r"/(\d{6})\.json$")
 BEAT_S = 10.0
 """A run says this often that it is alive."""
@@ -74,7 +75,7 @@ class Publication:
         BusyError
             Another run holds it.
         UsageError
-            It holds a library made by another plan, and `overwrite` is not set.
+            It holds a library made by another plan, and `overwrite` is not set; or objects of something else.
         """
         if not overwrite and self._published():
             self._sweep()
@@ -83,12 +84,9 @@ class Publication:
         claim = _Claim(self.objects)
         claim.take()
         try:
-            if overwrite:
-                self._clear(keep=CLAIMS)
-            if self._published():
-                state: State = "published"
-            else:
-                state = self._begin()
+            if self.objects.exists(REPLACING) or (overwrite and self._is_ours()):
+                self._clear()
+            state: State = "published" if self._published() else self._begin()
             with claim.beating():
                 yield state
         finally:
@@ -117,6 +115,7 @@ class Publication:
         try:
             before = json.loads(self.objects.get(PLAN))
         except MissingError:
+            self._refuse_foreign_objects()
             self.objects.put(PLAN, json.dumps(self._plan, indent=1).encode())
             return "new"
         if before.get("digest") == self._digest:
@@ -127,13 +126,36 @@ class Publication:
             "give the same source and selection to finish it, or pass --overwrite to start anew"
         )
 
-    def _clear(self, *, keep: str) -> None:
-        """Delete a library that is to be replaced, the root metadata first so that it does not open half gone."""
+    def _refuse_foreign_objects(self) -> None:
+        """Raise `UsageError` where a new library would lie among objects that no library put there."""
+        for group in schema.GROUPS:
+            for path, _ in self.objects.list(group):
+                raise UsageError(
+                    f"{self.objects.url}: holds objects of something else ({path}); choose a place of its own for "
+                    "the library, or remove them"
+                )
+
+    def _is_ours(self) -> bool:
+        """Whether a library is here, finished or not, that may be replaced."""
+        if self.objects.exists(PLAN):
+            return True
+        try:
+            return "msl_schema_version" in json.loads(self.objects.get(ROOT)).get("attributes", {})
+        except (MissingError, ValueError):
+            return False
+
+    def _clear(self) -> None:
+        """Delete a library that is replaced, its root metadata first so that it does not open half gone.
+
+        A mark says so until all is gone: the next run goes on with it where this one is stopped.
+        """
+        self.objects.put(REPLACING, b"{}")
         self.objects.delete(ROOT)
-        for folder in (UNPUBLISHED, *schema.GROUPS):
+        for folder in (*schema.GROUPS, UNPUBLISHED):
             for path, _ in self.objects.list(folder):
-                if not path.startswith(keep):
+                if not path.startswith((CLAIMS, REPLACING)):
                     self.objects.delete(path)
+        self.objects.delete(REPLACING)
 
     def finished_blocks(self) -> set[int]:
         """Return the blocks that need no more work."""

@@ -351,12 +351,20 @@ def test_death_at_any_moment_of_a_replacement_never_mixes_the_two(tmp_path):
         try:
             source = msl.open(target.url).attributes["source"]
         except MissingError:
-            pass
+            source = ""
         else:
             check_is_whole(target.url, source, {"a": INSTANCES, "b": 66}[source])
         bury(target)
-        write(target, source="b", instances=66, overwrite=True)
+        write(target, source="b", instances=66, overwrite=source == "a" or changes % 2 == 0)
         assert stored(target) == stored(reference), f"died after {changes} changes"
+
+
+def test_objects_of_something_else_are_refused_and_stay(place):
+    place.put("images/holiday.jpg", b"sea")
+    for overwrite in (False, True):
+        with pytest.raises(UsageError, match=r"objects of something else \(images/holiday\.jpg\)"):
+            write(place, overwrite=overwrite)
+    assert bytes(place.get("images/holiday.jpg")) == b"sea"
 
 
 def test_half_a_file_of_a_killed_writer_is_gone_in_the_end(disk):

@@ -274,7 +274,7 @@ def _write_record(writer: BlockWriter, row: int, record: Record) -> dict[str, An
     present = np.zeros((len(schema.MICROSCOPES), len(schema.VIEWS)), np.bool_)
     if images is not None and images.present.any():
         present = images.present
-        writer.put("images/counts", row, images.counts, present=np.asarray(present.any(axis=-1)))
+        writer.put("images/counts", row, images.counts, present=present)
     parts = (mesh is not None, cloud is not None, occupancy is not None, bool(present.all()))
     status = "complete" if all(parts) else "partial" if any(parts) or present.any() else "set_aside"
     return {

@@ -97,7 +97,7 @@ class Contents:
     def present(self, path: str) -> NDArray[np.bool_] | None:
         """Return which chunks of an array the store has, over its leading dimensions; None where it has all."""
         if path == self.image_path:
-            return np.asarray(self.images_present.any(axis=-1))
+            return self.images_present
         array = self._store.array(path)
         if array.dims[0] in {"vertex", "face"}:
             first = self._index[f"mesh/{array.dims[0]}_start"]

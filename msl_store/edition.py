@@ -149,7 +149,7 @@ def _write_block(
     (spec,) = (spec for spec in layout.arrays if spec.kind == "rows")
     columns: dict[str, list[Any]] = {}
     for row, instance, image, there in zip(layout.rows(block), ids.tolist(), values, present, strict=True):
-        writer.put(spec.path, row, image[None], present=there.any(keepdims=True))
+        writer.put(spec.path, row, image[None], present=there[None])
         status = "complete" if there.all() else "partial" if there.any() else "set_aside"
         for path, value in {
             "instances/id": instance,

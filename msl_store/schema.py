@@ -209,7 +209,7 @@ ARRAYS = (
         "rows",
         ("instance", "microscope", "view", "y", "x"),
         "uint16",
-        (1, 1, 0, 0, 0),
+        (1, 1, 1, 0, 0),
         "count",
         "camera counts",
     ),
@@ -252,7 +252,7 @@ def edition_arrays(*, planes: bool, dtype: str) -> tuple[ArraySpec, ...]:
         "uint16": ("images/counts", "count", "camera counts"),
         "float32": ("images/expected", "photon", "noise-free expected image"),
     }[dtype]
-    image = ArraySpec(name, "rows", dims, dtype, (1, 1, *(0,) * (len(dims) - 2)), units, note)
+    image = ArraySpec(name, "rows", dims, dtype, (1, 1, 1, *(0,) * (len(dims) - 3)), units, note)
     columns = ("instances/id", "instances/status", "instances/has_images", "instances/digest", "instances/findings")
     return (*(SPECS[path] for path in columns), image, SPECS["images/present"], SPECS["images/rotation"])
 

@@ -7,22 +7,22 @@ import os
 import re
 import threading
 from bisect import bisect_right
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
-from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from msl_store.errors import MissingError, NetworkError, UsageError
 from msl_store.store.faults import refuse_if_short, translated
-from msl_store.store.objects import Range, Request, local_path, or_whole
+from msl_store.store.objects import Parts, Range, Request, local_path, or_whole
 from msl_store.store.s3 import s3_store, s3fs_options
 from msl_store.store.zipped import ZipBackend
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from obstore.store import ObjectStore
+    from obstore.store import HTTPStore, ObjectStore
     from typing_extensions import Buffer
 
     from msl_store.store.objects import Backend
@@ -33,8 +33,11 @@ T = TypeVar("T")
 COALESCE_BYTES = 128 * 1024
 """Ranges of one object that lie nearer than this are fetched in one request."""
 
-REQUESTS_AT_ONCE = 128
+REQUESTS_AT_ONCE = 256
 """Requests under way at the same time for one read; each takes a connection, of which a process has about 1,000."""
+
+RUNS_A_CALL = 10
+"""Ranges of one object that obstore fetches at the same time; more wait for these."""
 
 PARTIAL_FILE = re.compile(r"^(\d+|\w+\.json)#\d+$")
 
@@ -64,17 +67,23 @@ def open_backend(url: str, options: Mapping[str, Any]) -> Backend:
 
 def _obstore_backend(url: str, options: Mapping[str, Any]) -> ObstoreBackend | None:
     """Return the obstore backend, or None where obstore does not know the protocol or an option."""
-    from obstore.store import HTTPStore
-
     if (path := local_path(url)) is not None:
         return ObstoreBackend(url, folder=path)
     if url.startswith("s3://"):
         store = s3_store(url, options, client_options=CLIENT_OPTIONS, retry_config=RETRY)
         return None if store is None else ObstoreBackend(url, store)
     if url.startswith(("http://", "https://")) and set(options) <= {"headers"}:
-        client = {**CLIENT_OPTIONS, "default_headers": dict(options.get("headers", {}))}
-        return ObstoreBackend(url, HTTPStore.from_url(url, client_options=client, retry_config=RETRY))  # type: ignore[arg-type]
+        return ObstoreBackend(url, _http_store(os.getpid(), url, tuple(sorted(options.get("headers", {}).items()))))
     return None
+
+
+@lru_cache(maxsize=64)
+def _http_store(_pid: int, url: str, headers: tuple[tuple[str, str], ...]) -> HTTPStore:
+    """Return a web server's store, one a process: whoever opens it again finds its connections open."""
+    from obstore.store import HTTPStore
+
+    client = cast("Any", {**CLIENT_OPTIONS, "default_headers": dict(headers)})
+    return HTTPStore.from_url(url, client_options=client, retry_config=cast("Any", RETRY))
 
 
 class ObstoreBackend:
@@ -105,43 +114,54 @@ class ObstoreBackend:
         with translated(f"{self._url}/{path}"):
             return bytes(obstore.get(self._reading(), path).bytes())
 
-    def get_many(self, requests: Sequence[Request]) -> list[list[memoryview] | None]:
+    def get_many(self, requests: Sequence[Request], each: Callable[[int, Parts | None], None]) -> list[Parts | None]:
         """Return ranges of several objects, fetched at the same time."""
-        return _together(self._get_ranges, requests)
+        return _together(self._get_ranges, requests, each)
 
-    async def _get_ranges(self, request: Request, turn: asyncio.Semaphore) -> list[memoryview] | None:
+    async def _get_ranges(self, request: Request, turns: _Turns) -> Parts | None:
         """Return ranges of one object, or None where there is no such object."""
         path, ranges = request
-        runs = [None] if ranges is None else coalesced(ranges)
+        runs = coalesced(ranges or [])
+        groups = [runs[start : start + RUNS_A_CALL] for start in range(0, len(runs), RUNS_A_CALL)]
         try:
-            bodies = await asyncio.gather(*(self._get_range(path, run, turn) for run in runs))
+            if ranges is None:
+                return [await self._get_whole(path, turns)]
+            fetched = await asyncio.gather(*(self._get_runs(path, group, turns) for group in groups))
         except MissingError:
             return None
-        if ranges is None:
-            return bodies
-        firsts = [first for first, _ in coalesced(ranges)]
+        bodies = [body for group in fetched for body in group]
+        firsts = [first for first, _ in runs]
         places = [(bisect_right(firsts, start) - 1, start, stop) for start, stop in ranges]
         return [bodies[run][start - firsts[run] : stop - firsts[run]] for run, start, stop in places]
 
-    async def _get_range(self, path: str, run: Range | None, turn: asyncio.Semaphore) -> memoryview:
-        """Return one range of an object, or the whole, when it is this request's turn.
+    async def _get_whole(self, path: str, turns: _Turns) -> memoryview:
+        """Return an object when it is this request's turn."""
+        import obstore
 
-        obstore's own ``get_ranges`` coalesces too, but panics where the object is shorter than a range (0.12).
+        async with turns.taken(1):
+            with translated(f"{self._url}/{path}"):
+                answer = await obstore.get_async(self._reading(), path)
+                return memoryview(await answer.bytes_async())
+
+    async def _get_runs(self, path: str, runs: Sequence[Range], turns: _Turns) -> Parts:
+        """Return some ranges of an object, a request each, when it is their turn.
+
+        obstore could coalesce them itself, but then panics where the object is shorter than a range (0.12).
         """
         import obstore
 
         place = f"{self._url}/{path}"
-        async with turn:
+        async with turns.taken(len(runs)):
             try:
                 with translated(place):
-                    if run is None:
-                        answer = await obstore.get_async(self._reading(), path)
-                        return memoryview(await answer.bytes_async())
-                    return memoryview(await obstore.get_range_async(self._reading(), path, start=run[0], end=run[1]))
+                    starts, stops = zip(*runs, strict=True)
+                    store = self._reading()
+                    bodies = await obstore.get_ranges_async(store, path, starts=starts, ends=stops, coalesce=0)
+                    return [memoryview(body) for body in bodies]
             except NetworkError:
-                if run is not None:
-                    with translated(place):
-                        held = (await obstore.head_async(self._reading(), path))["size"]
+                with translated(place):
+                    held = (await obstore.head_async(self._reading(), path))["size"]
+                for run in runs:
                     refuse_if_short(place, held, run)
                 raise
 
@@ -235,7 +255,7 @@ class FsspecBackend:
         with self._asking(path):
             return bytes(self._fs.cat_file(self._full(path)))
 
-    def get_many(self, requests: Sequence[Request]) -> list[list[memoryview] | None]:
+    def get_many(self, requests: Sequence[Request], each: Callable[[int, Parts | None], None]) -> list[Parts | None]:
         """Return ranges of several objects, fetched at the same time where the file system can."""
         asked = [(self._full(path), start, stop) for path, ranges in requests for start, stop in or_whole(ranges)]
         if not asked:
@@ -243,11 +263,12 @@ class FsspecBackend:
         paths, starts, stops = zip(*asked, strict=True)
         with self._asking(""):
             found = iter(self._fs.cat_ranges(list(paths), list(starts), list(stops), on_error="return"))
-        answers: list[list[memoryview] | None] = []
-        for path, ranges in requests:
+        answers: list[Parts | None] = []
+        for place, (path, ranges) in enumerate(requests):
             parts = [self._part(path, wanted, next(found)) for wanted in or_whole(ranges)]
             there = [part for part in parts if part is not None]
             answers.append(there if len(there) == len(parts) else None)
+            each(place, answers[-1])
         return answers
 
     def _part(self, path: str, wanted: tuple[int, int | None], found: bytes | Exception) -> memoryview | None:
@@ -322,11 +343,38 @@ def _loop(pid: int) -> asyncio.AbstractEventLoop:
     return loop
 
 
-def _together(work: Callable[[S, asyncio.Semaphore], Coroutine[Any, Any, T]], items: Sequence[S]) -> list[T]:
-    """Run one coroutine an item, all at the same time, from synchronous code; they share `REQUESTS_AT_ONCE` turns."""
+class _Turns:
+    """At most `REQUESTS_AT_ONCE` requests of one read are under way at the same time."""
+
+    def __init__(self) -> None:
+        self._free = asyncio.Semaphore(REQUESTS_AT_ONCE)
+        self._queue = asyncio.Lock()
+
+    @asynccontextmanager
+    async def taken(self, count: int) -> AsyncIterator[None]:
+        """Take some turns, waiting in line for them."""
+        async with self._queue:
+            for _ in range(count):
+                await self._free.acquire()
+        try:
+            yield
+        finally:
+            for _ in range(count):
+                self._free.release()
+
+
+def _together(
+    work: Callable[[S, _Turns], Coroutine[Any, Any, T]], items: Sequence[S], each: Callable[[int, T], None]
+) -> list[T]:
+    """Run one coroutine an item, all at the same time, from synchronous code; hand each result on in a thread."""
+
+    async def one(place: int, item: S, turns: _Turns) -> T:
+        result = await work(item, turns)
+        await asyncio.get_running_loop().run_in_executor(None, each, place, result)
+        return result
 
     async def gathered() -> list[T]:
-        turn = asyncio.Semaphore(REQUESTS_AT_ONCE)
-        return await asyncio.gather(*(work(item, turn) for item in items))
+        turns = _Turns()
+        return await asyncio.gather(*(one(place, item, turns) for place, item in enumerate(items)))
 
     return asyncio.run_coroutine_threadsafe(gathered(), _loop(os.getpid())).result()

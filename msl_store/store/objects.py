@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
-from msl_store.errors import IntegrityError, MissingError
+from msl_store.errors import MissingError
+from msl_store.store.faults import refuse_if_short
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 Range = tuple[int, int]
 """First byte and the byte after the last."""
+
+Parts = list[memoryview]
+"""What a request brings, a part a range."""
 
 Request = tuple[str, Sequence[Range] | None]
 """An object's path and the ranges wanted of it; None asks for the whole object, as one part."""
@@ -36,10 +40,11 @@ class Backend(Protocol):
     def get(self, path: str) -> bytes:
         """Return an object whole."""
 
-    def get_many(self, requests: Sequence[Request]) -> list[list[memoryview] | None]:
+    def get_many(self, requests: Sequence[Request], each: Callable[[int, Parts | None], None]) -> list[Parts | None]:
         """Return ranges of several objects, fetched at the same time, near ranges of one object in one request.
 
-        None stands for an object that is not there.
+        None stands for an object that is not there. `each` is called with every request's place and parts, in any
+        order and from any thread; what it raises is raised here.
         """
 
     def size(self, path: str) -> int:
@@ -113,19 +118,22 @@ class Objects:
             whole.append(parts)
         return whole
 
-    def find_many(self, requests: Sequence[Request]) -> list[list[memoryview] | None]:
-        """Return ranges of several objects as `get_many` does, with None for an object that is not there."""
-        answers = self._backend.get_many(requests)
-        for (path, ranges), parts in zip(requests, answers, strict=True):
-            if parts is None or ranges is None:
-                continue
-            for (start, stop), part in zip(ranges, parts, strict=True):
-                if len(part) != stop - start:
-                    raise IntegrityError(
-                        f"{self.url}/{path}: bytes {start} to {stop} were asked for, {len(part)} came: "
-                        "the object is shorter than its index says; copy or ingest it again"
-                    )
-        return answers
+    def find_many(
+        self, requests: Sequence[Request], each: Callable[[int, Parts | None], None] = lambda _place, _parts: None
+    ) -> list[Parts | None]:
+        """Return ranges of several objects as `get_many` does, with None for an object that is not there.
+
+        `each` is called with every request's place and parts as it is answered, in threads while others are under way.
+        """
+
+        def checked(place: int, parts: Parts | None) -> None:
+            path, ranges = requests[place]
+            if parts is not None and ranges is not None:
+                for wanted, part in zip(ranges, parts, strict=True):
+                    refuse_if_short(f"{self.url}/{path}", wanted[0] + len(part), wanted)
+            each(place, parts)
+
+        return self._backend.get_many(requests, checked)
 
     def size(self, path: str) -> int:
         """Return one object's size in bytes; `MissingError` where there is none."""

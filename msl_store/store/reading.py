@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from msl_store.store.objects import Objects, Request
+    from msl_store.store.objects import Objects, Parts, Request
 
 ROOT = "zarr.json"
 UNPUBLISHED = "_unpublished"
@@ -132,7 +132,8 @@ class Store:
         """Return whole columns, those not read before in one round trip; paths that the library lacks are left out."""
         there = [path for path in paths if path in self.arrays]
         new = [path for path in there if path not in self._columns]
-        self._columns.update(zip(new, self.read([Want(path) for path in new]), strict=True))
+        if new:
+            self._columns.update(zip(new, self.read([Want(path) for path in new]), strict=True))
         return {path: self._columns[path] for path in there}
 
     @property
@@ -195,9 +196,13 @@ class Store:
         chunk_requests: list[Request] = [
             (path, [self._range(piece) for piece in group]) for path, group in by_object.items()
         ]
-        for group, parts in zip(by_object.values(), self.objects.find_many(chunk_requests), strict=True):
-            for number, piece in enumerate(group):
+        groups = list(by_object.values())
+
+        def decode(place: int, parts: Parts | None) -> None:
+            for number, piece in enumerate(groups[place]):
                 self._place(piece, parts[number] if parts else None)
+
+        self.objects.find_many(chunk_requests, decode)
 
     def _range(self, piece: _Piece) -> tuple[int, int]:
         index = self._indexes[piece.path]

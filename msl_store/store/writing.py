@@ -10,7 +10,7 @@ import numpy as np
 
 from msl_store import schema
 from msl_store.errors import IntegrityError
-from msl_store.store.sharding import encode_chunk, encode_shard
+from msl_store.store.sharding import LEVEL, encode_chunk, encode_shard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,15 +19,6 @@ if TYPE_CHECKING:
 
     from msl_store.layout import ArrayLayout, Layout
     from msl_store.schema import ArraySpec
-
-LEVELS = {"images": 5}
-"""Blosc's level for the chunks of some groups, `LEVEL` for all others.
-
-The six views of a published conf1 chunk share one noise field, which only the longer search of level 4 and more finds:
-17 kB, where level 2 leaves 43. Everything else is as small at level 2, and done in half the time.
-"""
-
-LEVEL = 2
 
 
 class BlockWriter:
@@ -97,7 +88,7 @@ class BlockWriter:
             if present is not None and not present[origin[1 : 1 + present.ndim]]:
                 continue
             position = [(c + o * n) // n for c, o, n in zip(corner, origin, array.chunk, strict=True)]
-            self._add(array, position, encode_chunk(chunk, _level(array.spec)))
+            self._add(array, position, encode_chunk(chunk))
 
     def _add(self, array: ArrayLayout, chunk: list[int], data: bytes) -> None:
         per_shard = array.chunks_per_shard
@@ -110,13 +101,9 @@ class BlockWriter:
         """Yield every stored object of the block as (path, bytes); one that would hold no instance is not made."""
         for path, values in sorted(self._values.items()):
             inner = "/0" * (values.ndim - 1)
-            yield f"{path}/c/{self._block}{inner}", encode_chunk(values, _level(self._arrays[path].spec))
+            yield f"{path}/c/{self._block}{inner}", encode_chunk(values)
         for path in sorted(self._objects):
             yield path, encode_shard(self._objects[path])
-
-
-def _level(spec: ArraySpec) -> int:
-    return LEVELS.get(spec.group, LEVEL)
 
 
 def _chunks(array: ArrayLayout, body: NDArray[Any]) -> Iterator[tuple[tuple[int, ...], NDArray[Any]]]:
@@ -135,7 +122,7 @@ def column_object(array: ArrayLayout, values: NDArray[Any]) -> tuple[str, bytes]
     """Return the one object that holds a column, as (path, bytes)."""
     full = np.full(array.chunk, array.spec.fill, array.spec.dtype)
     full[tuple(slice(0, extent) for extent in values.shape)] = values
-    return f"{array.spec.path}/c/{'/'.join('0' * len(array.chunk))}", encode_chunk(full, _level(array.spec))
+    return f"{array.spec.path}/c/{'/'.join('0' * len(array.chunk))}", encode_chunk(full)
 
 
 def metadata(
@@ -187,7 +174,7 @@ def _create(group: Any, spec: ArraySpec, array: ArrayLayout) -> None:
             BloscCodec(
                 typesize=np.dtype(spec.dtype).itemsize,
                 cname="zstd",
-                clevel=_level(spec),
+                clevel=LEVEL,
                 shuffle=BloscShuffle.bitshuffle,
             ),
             Crc32cCodec(),

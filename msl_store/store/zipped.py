@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from msl_store.errors import FormatError, MissingError, UsageError
 from msl_store.store.faults import translated
-from msl_store.store.objects import RangeFile, Request, locate_file, or_whole
+from msl_store.store.objects import Parts, RangeFile, Request, locate_file, or_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from typing_extensions import Buffer
 
@@ -45,12 +45,13 @@ class ZipBackend:
         with self._lock, translated(f"{self._url}/{path}"):
             return self._zip.read(self._root + path)
 
-    def get_many(self, requests: Sequence[Request]) -> list[list[memoryview] | None]:
+    def get_many(self, requests: Sequence[Request], each: Callable[[int, Parts | None], None]) -> list[Parts | None]:
         """Return ranges of several objects."""
-        answers: list[list[memoryview] | None] = []
-        for path, ranges in requests:
+        answers: list[Parts | None] = []
+        for place, (path, ranges) in enumerate(requests):
             if self._root + path not in self._names:
                 answers.append(None)
+                each(place, None)
                 continue
             with self._lock, translated(f"{self._url}/{path}"), self._zip.open(self._root + path) as member:
                 parts = {}
@@ -58,6 +59,7 @@ class ZipBackend:
                     member.seek(start)
                     parts[start, stop] = memoryview(member.read(-1 if stop is None else stop - start))
             answers.append([parts[part] for part in or_whole(ranges)])
+            each(place, answers[-1])
         return answers
 
     def size(self, path: str) -> int:

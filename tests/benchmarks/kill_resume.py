@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 MAIN = "from ingest.cli import main; main()"
 SCHEDULERS = ("threads", "processes")
-PUBLICATION_S = 0.15
+PUBLICATION_S = 1.5
 """How long after the last block a kill that aims at the publication comes at most."""
 
 

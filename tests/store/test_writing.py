@@ -114,8 +114,8 @@ def test_what_is_not_present_is_not_written():
     ((_, data),) = writer.objects()
     from msl_store.store.sharding import MISSING, decode_index, index_bytes
 
-    index = decode_index(memoryview(data)[: index_bytes([BLOCK * 3])], "here")
-    assert np.flatnonzero(index[:, 0] != MISSING).tolist() == [0, 2]
+    index = decode_index(memoryview(data)[: index_bytes([BLOCK * 3 * 6])], "here")
+    assert np.flatnonzero(index[:, 0] != MISSING).tolist() == [*range(6), *range(12, 18)]
 
 
 def test_rows_of_another_block_are_refused():

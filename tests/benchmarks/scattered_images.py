@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from msl_store.store import Store
 
-MICROSCOPE = 1
+MICROSCOPE, VIEW = 1, 1
 COALESCE_BYTES = (0, 128 * 1024, 1024 * 1024)
 OPENING = ("instances/digest", "instances/has_images", "images/present", "images/rotation")
 """Columns that `bare ranges` asks for before, so that it has open connections as a library that was opened has."""
@@ -57,7 +57,7 @@ def ours(url: str) -> Callable[[NDArray[np.int64]], NDArray[Any]]:
     """Open the library as its users do."""
     import msl_store
 
-    images = msl_store.open(url).images.sel(microscope="conf2")
+    images = msl_store.open(url).images.sel(microscope="conf2", view="x90")
     return lambda rows: images.isel(instance=rows).values
 
 
@@ -66,7 +66,7 @@ def xarrays(store: Any) -> Callable[[NDArray[np.int64]], NDArray[Any]]:
     import xarray as xr
 
     counts = xr.open_zarr(store, group="images", consolidated=True, zarr_format=3, chunks=None)["counts"]
-    return lambda rows: counts.isel(instance=rows, microscope=MICROSCOPE).values
+    return lambda rows: counts.isel(instance=rows, microscope=MICROSCOPE, view=VIEW).values
 
 
 def tensorstores(url: str) -> Callable[[NDArray[np.int64]], NDArray[Any]]:
@@ -81,7 +81,7 @@ def tensorstores(url: str) -> Callable[[NDArray[np.int64]], NDArray[Any]]:
     kvstore = {"driver": "http", "base_url": f"{url}/images/counts/"}
     spec = {"driver": "zarr3", "kvstore": kvstore, "recheck_cached_metadata": False, "recheck_cached_data": False}
     array = tensorstore.open(spec, context=tensorstore.Context(context), read=True, open=True).result()
-    return lambda rows: np.asarray(array.oindex[rows, MICROSCOPE].read().result())
+    return lambda rows: np.asarray(array.oindex[rows, MICROSCOPE, VIEW].read().result())
 
 
 def shards_of(store: Store, rows: NDArray[np.int64]) -> dict[str, list[int]]:
@@ -89,7 +89,7 @@ def shards_of(store: Store, rows: NDArray[np.int64]) -> dict[str, list[int]]:
     array = store.array("images/counts")
     wanted: dict[str, list[int]] = {}
     for row in np.sort(rows).tolist():
-        path, number = array.object_of([row, MICROSCOPE, 0, 0, 0])
+        path, number = array.object_of([row, MICROSCOPE, VIEW, 0, 0])
         wanted.setdefault(path, []).append(number)
     return wanted
 
@@ -206,7 +206,7 @@ def main() -> None:
         proxy = held.enter_context(DelayProxy(web.url, delay_s=options.delay_ms / 1e3))
         rows, goals = measure(options, folder, f"{proxy.url}/{folder.name}")
     title = (
-        f"six views of one microscope of {options.count} in {options.instances} instances, {options.delay_ms:g} ms "
+        f"one view of one microscope of {options.count} in {options.instances} instances, {options.delay_ms:g} ms "
         f"a request, {options.repeat} rounds"
     )
     show(title, rows, goals, as_json=options.json)

@@ -148,4 +148,4 @@ def _run_here(tasks: Mapping[int, Callable[[], T]], scheduler: str, finished: Ca
     attempts = [delayed(partial(_attempt, task, block), pure=False)() for block, task in tasks.items()]
     report: Any = Report
     with report():
-        compute(*attempts, scheduler=scheduler)
+        compute(*attempts, scheduler=scheduler, chunksize=1)  # a block at a time also to a process

@@ -40,7 +40,10 @@ class StoredRows(BackendArray):
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
 
     def _read(self, key: tuple[Any, ...]) -> NDArray[Any]:
-        index = [np.arange(extent)[k] for extent, k in zip(self.shape, key, strict=True)]
+        index = [
+            np.arange(*k.indices(extent)) if isinstance(k, slice) else np.asarray(k)
+            for extent, k in zip(self.shape, key, strict=True)
+        ]
         axes = [np.atleast_1d(positions) for positions in index]
         if self._rows is not None:
             axes[0] = self._rows[axes[0]]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ingest.formats.decimals import read_decimals
 from msl_store.errors import FormatError
 
 if TYPE_CHECKING:
@@ -91,6 +92,9 @@ def read_table(text: bytes, columns: int, dtype: type[np.float64 | np.int64], *,
     FormatError
         If a line has fewer numbers, or something that is no number.
     """
+    plain = read_decimals(text, columns, dtype)
+    if plain is not None:
+        return plain
     width = len(text[:_FIRST_LINE].partition(b"\n")[0].split())
     if columns <= width <= _MOST_COLUMNS:
         try:

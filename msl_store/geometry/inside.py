@@ -138,7 +138,7 @@ def _grid(
         wanted /= 4
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _passes(vertices: NDArray[np.float64], a: int, b: int, x: float, y: float) -> int:
     """Return +1 where the edge from a to b goes up across the ray from (x, y) towards +x, -1 where down, else 0.
 
@@ -157,7 +157,7 @@ def _passes(vertices: NDArray[np.float64], a: int, b: int, x: float, y: float) -
     return 1 if up else -1
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _height(vertices: NDArray[np.float64], a: int, b: int, c: int, x: float, y: float, z: float) -> float:
     """Return the scalar product of a face's normal with (x, y, z) - a: its sign tells the side of the face's plane."""
     u0, u1, u2 = vertices[b, 0] - vertices[a, 0], vertices[b, 1] - vertices[a, 1], vertices[b, 2] - vertices[a, 2]
@@ -169,7 +169,7 @@ def _height(vertices: NDArray[np.float64], a: int, b: int, c: int, x: float, y: 
     )
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _wind(
     vertices: NDArray[np.float64],
     faces: NDArray[np.int64],

@@ -106,7 +106,7 @@ def measure(vertices: ArrayLike, faces: ArrayLike, *, voxel_um: float = VOXEL_UM
     )
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _moments(  # noqa: C901
     vertices: NDArray[np.float64], faces: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float, float, NDArray[np.float64]]:

@@ -96,7 +96,7 @@ def sample_surface(
     return drawn, picked
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _draw(
     vertices: NDArray[np.float64],
     faces: NDArray[np.int64],

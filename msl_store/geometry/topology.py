@@ -89,7 +89,7 @@ def topology_of_faces(vertex_count: int, faces: NDArray[np.int64]) -> Topology:
     )
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _root(parent: NDArray[np.int64], node: int) -> int:
     """Return the representative of a node's piece, halving the path on the way (Tarjan & van Leeuwen, 1984)."""
     while parent[node] != node:
@@ -98,17 +98,17 @@ def _root(parent: NDArray[np.int64], node: int) -> int:
     return node
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _next(half_edge: int) -> int:
     return half_edge - 2 if half_edge % 3 == 2 else half_edge + 1
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _previous(half_edge: int) -> int:
     return half_edge + 2 if half_edge % 3 == 0 else half_edge - 1
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _count(faces: NDArray[np.int64], vertex_count: int) -> tuple[int, int, int, int, bool, bool]:  # noqa: C901
     """Return used vertices, edges, components, fans around vertices, whether closed, whether edges come in pairs.
 

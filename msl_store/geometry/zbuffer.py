@@ -22,7 +22,7 @@ DIRECTIONS, STEPS = 12, 6
 """Rays and samples a ray of the ambient occlusion."""
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def draw_faces(
     points: NDArray[np.float64],
     vertex_normals: NDArray[np.float64],
@@ -62,7 +62,7 @@ def draw_faces(
                         )
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def draw_balls(
     points: NDArray[np.float64],
     radius: float,
@@ -87,7 +87,7 @@ def draw_balls(
                     owner[row, col] = n
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def openness(depth: NDArray[np.float64], normals: NDArray[np.float64], reach: float) -> NDArray[np.float64]:
     """Return how much of its surroundings each pixel sees, 0 to 1.
 

@@ -107,7 +107,7 @@ def _tables(levels: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.
     return cumulative, np.array([np.searchsorted(row, np.arange(_STEPS) / _STEPS) for row in cumulative])
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _invert(rows: Any, field: Any, cumulative: Any, guide: Any, counts: Any) -> None:
     for place in range(len(rows)):
         row = rows[place]

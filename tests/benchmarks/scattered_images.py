@@ -3,7 +3,7 @@
 ``python tests/benchmarks/scattered_images.py [--json] [--instances 1024] [--count 256] [--delay-ms 30] [--repeat 5]``
 
 The library has the six views of three microscopes for every instance, and lies on nginx behind a proxy that delays
-every answer. Each action reads the views of one microscope of the same random instances, every time from a freshly
+every answer. Each action reads one view under one microscope of the same random instances, every time from a freshly
 opened library whose opening does not count. `bare ranges` are `obstore.get_ranges` of exactly the same chunks, in the
 shards' order, their places known beforehand; nothing is decoded. Its best coalescing distance is used.
 """

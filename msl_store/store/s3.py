@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
@@ -40,7 +41,7 @@ def s3_store(
 ) -> S3Store | None:
     """Return a store for ``s3://bucket/prefix``, or None where an option is one that only s3fs knows.
 
-    Credentials are those given, else anonymous with ``anon``, else what boto3's chain finds (environment, profiles,
+    Credentials are those given, else anonymous with ``anon``, else what botocore's chain finds (environment, profiles,
     single sign-on) for ``profile``; with ``role_arn``, those of the role that they may assume.
     """
     from obstore.store import S3Store
@@ -80,11 +81,12 @@ class AssumedRole:
     def __init__(self, session: Any, role_arn: str) -> None:
         self._session = session
         self._role_arn = role_arn
-        self.config = {} if session.region_name is None else {"region": session.region_name}
+        self.config = _region_of(session)
 
     def __call__(self) -> S3Credential:
         """Assume the role; its credentials last an hour."""
-        client = self._session.client("sts", region_name=self._session.region_name or FALLBACK_REGION)
+        region = self.config.get("region", FALLBACK_REGION)
+        client = self._session.create_client("sts", region_name=region)
         found = client.assume_role(RoleArn=self._role_arn, RoleSessionName="msl-store")["Credentials"]
         return {
             "access_key_id": found["AccessKeyId"],
@@ -104,13 +106,27 @@ def s3fs_options(options: Mapping[str, Any]) -> dict[str, Any]:
     return {**kept, "key": found["access_key_id"], "secret": found["secret_access_key"], "token": found["token"]}
 
 
+class FoundCredentials:
+    """What botocore's chain finds (environment, profiles, single sign-on, instance roles), asked for twice an hour."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self.config = _region_of(session)
+
+    def __call__(self) -> S3Credential:
+        """Return the credentials, which botocore renews where they expire."""
+        found = self._session.get_credentials().get_frozen_credentials()
+        return {
+            "access_key_id": found.access_key,
+            "secret_access_key": found.secret_key,
+            "token": found.token,
+            "expires_at": datetime.now(UTC) + timedelta(minutes=30),
+        }
+
+
 def _provider(url: str, options: Mapping[str, Any]) -> Any:
-    """Return boto3's credentials as obstore takes them, or None where boto3 is missing."""
-    try:
-        from obstore.auth.boto3 import Boto3CredentialProvider
-    except ImportError:
-        if options.get("profile"):
-            _session(options)
+    """Return the credentials that botocore finds, as obstore takes them, or None where botocore is missing."""
+    if not options.get("profile") and find_spec("botocore") is None:
         return None
     session = _session(options)
     if session.get_credentials() is None:
@@ -118,21 +134,28 @@ def _provider(url: str, options: Mapping[str, Any]) -> Any:
             f"{url}: no AWS credentials were found; set them up (aws configure), give key and secret or a profile in "
             "storage_options, or, for a public bucket, anon=True"
         )
-    return Boto3CredentialProvider(session)
+    return FoundCredentials(session)
 
 
 def _session(options: Mapping[str, Any]) -> Any:
-    """Return boto3's session of the profile, or the keys, that options name."""
+    """Return botocore's session of the profile, or the keys, that options name."""
     try:
-        import boto3
         from botocore.exceptions import ProfileNotFound
+        from botocore.session import Session
     except ImportError:
-        raise UsageError("storage_options 'profile' and 'role_arn' need boto3: pip install 'msl-store[s3]'") from None
-    try:
-        return boto3.Session(
-            options.get("key"), options.get("secret"), options.get("token"), profile_name=options.get("profile")
-        )
-    except ProfileNotFound as error:
         raise UsageError(
-            f"{error}; allowed: {', '.join(boto3.Session().available_profiles) or 'none is set up'}"
+            "storage_options 'profile' and 'role_arn' need botocore: pip install 'msl-store[s3]'"
         ) from None
+    session = Session(profile=options.get("profile"))
+    try:
+        session.get_scoped_config()
+    except ProfileNotFound as error:
+        raise UsageError(f"{error}; allowed: {', '.join(session.available_profiles) or 'none is set up'}") from None
+    if options.get("key"):
+        session.set_credentials(options["key"], options.get("secret"), options.get("token"))
+    return session
+
+
+def _region_of(session: Any) -> dict[str, str]:
+    region = session.get_config_variable("region")
+    return {} if region is None else {"region": region}

@@ -15,12 +15,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msl_store.optics.psf import aperture, cutoff, intensity_power, point_spread
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from msl_store.optics.microscope import Microscope
+    from msl_store.optics.lens import Psf
 
 _SIX_POINT = 225 / 64 / 720  # largest |(t+2)...(t-3)| / 6! on [0, 1]: the error of six-point interpolation
 _FOUR_POINT = 9 / 16 / 24  # the same for four points
@@ -65,7 +63,7 @@ class SeparablePsf:
 
 
 def separate(
-    microscope: Microscope,
+    psf: Psf,
     *,
     immersion_displacement_um: float,
     depth_range_um: tuple[float, float],
@@ -77,8 +75,8 @@ def separate(
 
     Parameters
     ----------
-    microscope : Microscope
-        The model's parameters.
+    psf : Psf
+        The model; its profiles are split, its gain is left to the emitters.
     immersion_displacement_um : float
         Its focus.
     depth_range_um : tuple of float
@@ -96,18 +94,16 @@ def separate(
         The tables.
     """
     low, high = depth_range_um
-    # between the axial and the steepest ray the phase advances by this much per um of depth
-    steepest = math.sqrt(microscope.n_sample**2 - aperture(microscope) ** 2)
-    axial = 2 * math.pi / microscope.wavelength_um * (microscope.n_sample - steepest) * intensity_power(microscope)
+    axial = psf.turn_per_um
     half_turn = axial * (high - low) / 2
     count = math.ceil(half_turn + 8 * half_turn ** (1 / 3)) + 12
     angles = np.pi * (np.arange(count) + 0.5) / count
     nodes = (low + high) / 2 + (high - low) / 2 * np.cos(angles)
 
-    finest = 2 * math.pi * cutoff(microscope)
+    finest = 2 * math.pi * psf.cutoff_per_um
     radius_step = (tolerance / 20 / _SIX_POINT) ** (1 / 6) / finest
     radii = radius_step * np.arange(math.ceil(radius_um / radius_step) + 4)
-    table = point_spread(radii, nodes, microscope, immersion_displacement_um=immersion_displacement_um)
+    table = psf.profiles(radii, nodes, immersion_displacement_um)
     ring = table * (radii[:, None] + radius_step / 8)
     peaks, light = table.max(axis=0), ring.sum(axis=0)
     judged = np.maximum(peaks, dim * peaks.max()), np.maximum(light, dim * light.max())

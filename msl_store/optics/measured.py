@@ -66,7 +66,7 @@ class MeasuredPsf:
     def light_um2(self) -> float:
         """See `msl_store.optics.lens.Psf`: by the midpoint rule."""
         step = self.radius_um / 4096
-        radius: NDArray[np.float64] = step * (np.arange(4096) + 0.5)
+        radius = step * (np.arange(4096, dtype=np.float64) + 0.5)
         values = self._values(radius, np.zeros(1))[:, 0]
         return 2 * math.pi * step * float((values * radius).sum())
 

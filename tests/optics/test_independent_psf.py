@@ -29,7 +29,8 @@ def theirs(function, depth, planes):
 @pytest.mark.parametrize("model", ["scalar", "vectorial"])
 @pytest.mark.parametrize("depth", [0.0, 2.0])
 def test_psfs_are_those_of_psfmodels(model, depth):
-    # they focus nominally on the emitter and move the stage by z; their radial tables are interpolated linearly, which a per cent allows for
+    # they focus nominally on the emitter and move the stage by z; their radial tables are interpolated linearly,
+    # which a per cent allows for
     planes = [-1.0, 0.0, 0.8, 2.0]
     expected = theirs(getattr(psfmodels, f"{model}_psf"), depth, planes)
     radius = STEP * np.arange(SIDE // 2 + 1)

@@ -23,6 +23,7 @@ from msl_store.errors import UsageError
 from msl_store.optics.gridding import combine, place, spread
 from msl_store.optics.plan import Plan, make_plan
 from msl_store.optics.psf import psf_of
+from msl_store.optics.stack import SHARED_DIM, make_shared_plan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -115,11 +116,21 @@ def expected_images(
         reach = _outwards(float(bounds[0]) / microscope.pixel_um, 16.0)
         low, high = -_outwards(-float(bounds[1]), 0.25), _outwards(float(bounds[2]), 0.25)
         depths = (low, max(high, low + 0.25))
+        modes: NDArray[Any] | None = None
         for plane, displacement in enumerate(focuses):
             seen, scale = _seen(placed[:count], psf, displacement)
             if not len(seen):
                 continue
             size = psf, microscope.pixel_um, microscope.size_px, displacement, depths, reach
+            if z_um is not None and reach <= max(microscope.size_px) and _unit_gain(psf, placed[:count], displacement):
+                shared = make_shared_plan(*size, float(tolerance))
+                if shared is not None:
+                    modes = _modes(shared, seen) if modes is None else modes
+                    image, brightest, light_um2 = _finished(shared, modes)
+                    bright = image.max() >= max(SHARED_DIM * shared.peak, _ENOUGH * brightest)
+                    if bright and light_um2 >= SHARED_DIM * seen[:, 3].sum() * shared.light_um2:
+                        images[view, plane] = image * scale
+                        continue
             plan = make_plan(*size, float(tolerance), DIM)
             image, brightest, light_um2 = _image(plan, seen)
             share = float(image.max()) / brightest if brightest > 0 else 0.0
@@ -170,11 +181,19 @@ def _seen(placed: NDArray[np.float64], psf: Psf, displacement: float) -> tuple[N
     return seen, np.float32(scale)
 
 
-def _image(plan: Plan, placed: NDArray[np.float64]) -> tuple[NDArray[Any], float, float]:
-    # the image; the maximum of the image plane, also where emitters outside the field shine; its integral in um^2
-    from scipy.fft import fft, ifft, irfft, rfft
+def _unit_gain(psf: Psf, placed: NDArray[np.float64], displacement: float) -> bool:
+    return bool((psf.gain(placed[:, 2], displacement) == 1).all())
 
-    band = plan.transfer.shape[0] - 1
+
+def _image(plan: Plan, placed: NDArray[np.float64]) -> tuple[NDArray[Any], float, float]:
+    return _finished(plan, _modes(plan, placed))
+
+
+def _modes(plan: Plan, placed: NDArray[np.float64]) -> NDArray[Any]:
+    # the transformed grids of all terms at the column modes 0 to the band
+    from scipy.fft import fft, rfft
+
+    band = len(plan.column_factor) - 1
     grid = np.zeros((plan.grid, plan.grid, plan.transfer.shape[2]), plan.weights.dtype)
     spread(
         placed,
@@ -189,7 +208,13 @@ def _image(plan: Plan, placed: NDArray[np.float64]) -> tuple[NDArray[Any], float
     touched = slice(plan.grid // 2 - plan.touched, plan.grid // 2 + plan.touched)
     modes = np.zeros((plan.grid, band + 1, grid.shape[2]), plan.row_factor.dtype)
     modes[touched] = rfft(grid[touched], axis=1, workers=1)[:, : band + 1]
-    modes = fft(modes, axis=0, overwrite_x=True, workers=1)
+    return np.asarray(fft(modes, axis=0, overwrite_x=True, workers=1))
+
+
+def _finished(plan: Plan, modes: NDArray[Any]) -> tuple[NDArray[Any], float, float]:
+    # the image; the maximum of the image plane, also where emitters outside the field shine; its integral in um^2
+    from scipy.fft import ifft, irfft
+
     spectrum = np.zeros((plan.pixels, plan.pixels // 2 + 1), modes.dtype)
     combine(modes, plan.transfer, plan.row_factor, plan.column_factor, spectrum)
     light = float(spectrum[0, 0].real)

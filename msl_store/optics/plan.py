@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 FIELD_MULTIPLE = 4
 """Emitters farther from the axis than this many fields of view are left out."""
 
-_SINGLE = 1e-4  # from this tolerance up, float32 suffices: rounding stays below 1e-5
+SINGLE = 1e-4
+"""From this tolerance up float32 suffices: rounding stays below 1e-5."""
+
 _USUAL_EMITTERS = 20_000  # what a plan is made fast for
 
 
@@ -125,8 +127,8 @@ def make_plan(
     # the grid's middle and the image's middle (between pixels) both are the optical axis
     turn = np.exp(1j * np.pi * modes) / kernel.transform(modes / grid)
     rows, columns = (turn * np.exp(2j * np.pi * modes * (0.5 - n / 2) / pixels) for n in size)
-    real = np.float32 if tolerance >= _SINGLE else np.float64
-    compound = np.complex64 if tolerance >= _SINGLE else np.complex128
+    real = np.float32 if tolerance >= SINGLE else np.float64
+    compound = np.complex64 if tolerance >= SINGLE else np.complex128
     return Plan(
         depth_start_um=parts.depth_start_um,
         depth_step_um=parts.depth_step_um,
@@ -139,7 +141,7 @@ def make_plan(
         cells_per_um=grid / domain,
         touched=min(math.ceil(reach * grid / pixels + width / 2) + 1, grid // 2),
         weights=parts.weights.astype(real),
-        table=kernel.table(512 if tolerance >= _SINGLE else 8192 if tolerance >= 1e-7 else 65536).astype(real),
+        table=kernel.table(512 if tolerance >= SINGLE else 8192 if tolerance >= 1e-7 else 65536).astype(real),
         transfer=np.ascontiguousarray(transfer[: band + 1, : band + 1], real),
         row_factor=rows.astype(compound),
         column_factor=columns[band:].astype(compound),

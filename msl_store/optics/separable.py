@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from msl_store.optics.lens import Psf
 
 _SIX_POINT = 225 / 64 / 720  # largest |(t+2)...(t-3)| / 6! on [0, 1]: the error of six-point interpolation
-_FOUR_POINT = 9 / 16 / 24  # the same for four points
+FOUR_POINT = 9 / 16 / 24
+"""The same for four points."""
+_NONE = 1e-12  # a depth dimmer than this share of the brightest has no light
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,23 +97,21 @@ def separate(
     """
     low, high = depth_range_um
     axial = psf.turn_per_um
-    half_turn = axial * (high - low) / 2
-    count = math.ceil(half_turn + 8 * half_turn ** (1 / 3)) + 12
-    angles = np.pi * (np.arange(count) + 0.5) / count
-    nodes = (low + high) / 2 + (high - low) / 2 * np.cos(angles)
+    nodes, signs = chebyshev(low, high, axial)
 
     finest = 2 * math.pi * psf.cutoff_per_um
     radius_step = (tolerance / 20 / _SIX_POINT) ** (1 / 6) / finest
     radii = radius_step * np.arange(math.ceil(radius_um / radius_step) + 4)
     table = psf.profiles(radii, nodes, immersion_displacement_um)
     ring = table * (radii[:, None] + radius_step / 8)
-    peaks, light = table.max(axis=0), ring.sum(axis=0)
+    peaks, light = np.abs(table).max(axis=0), np.abs(ring.sum(axis=0))
+    peaks, light = np.maximum(peaks, _NONE * peaks.max()), np.maximum(light, _NONE * light.max())
     judged = np.maximum(peaks, dim * peaks.max()), np.maximum(light, dim * light.max())
     profiles, node_weights = _factorise(table, radii, judged, tolerance * 0.8)
 
-    depth_step = (tolerance / 20 / _FOUR_POINT) ** (1 / 4) / axial
+    depth_step = (tolerance / 20 / FOUR_POINT) ** (1 / 4) / axial
     depths = low + depth_step * (np.arange(math.ceil((high - low) / depth_step) + 4) - 1)
-    fine = _barycentric(nodes, np.sin(angles) * (-1.0) ** np.arange(count), depths)
+    fine = barycentric(nodes, signs, depths)
     weights = np.einsum("dn,kn->dk", fine, np.ascontiguousarray(node_weights.T))
 
     beyond = (light - np.cumsum(ring, axis=0)) / judged[1]
@@ -141,7 +141,9 @@ def _factorise(
     peak, light = judged
     ring = radii[:, None] + radii[1] / 8
     area = np.sqrt(ring)
-    size = np.sqrt((table * table * ring).sum(axis=0)) * (peak / table.max(axis=0))
+    own = np.abs(table).max(axis=0)
+    size = np.sqrt((table * table * ring).sum(axis=0)) * (peak / np.maximum(own, _NONE * own.max()))
+    size = np.maximum(size, _NONE * size.max())
     target = table * area / size
     rest = target.copy()
     basis: list[NDArray[np.float64]] = []
@@ -160,10 +162,22 @@ def _factorise(
     return np.ascontiguousarray((vectors / area[:, 0]).T), coefficients * size[:, None]
 
 
-def _barycentric(
+def chebyshev(low: float, high: float, turn_per_um: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return enough Chebyshev nodes for functions with an axial band, and their barycentric weights."""
+    half_turn = turn_per_um * (high - low) / 2
+    count = math.ceil(half_turn + 8 * half_turn ** (1 / 3)) + 12
+    angles = np.pi * (np.arange(count) + 0.5) / count
+    nodes = (low + high) / 2 + (high - low) / 2 * np.cos(angles)
+    return nodes, np.sin(angles) * (-1.0) ** np.arange(count)
+
+
+def barycentric(
     nodes: NDArray[np.float64], weights: NDArray[np.float64], at: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    # J.-P. Berrut and L. N. Trefethen, "Barycentric Lagrange interpolation", SIAM Rev. 46, 501-517 (2004), eq. 4.2
+    """Return the matrix (n_at, n_node) that interpolates between nodes.
+
+    J.-P. Berrut and L. N. Trefethen, "Barycentric Lagrange interpolation", SIAM Rev. 46, 501-517 (2004), eq. 4.2.
+    """
     gap = at[:, None] - nodes
     hit = gap == 0
     term = weights / np.where(hit, 1.0, gap)

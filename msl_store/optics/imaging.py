@@ -123,7 +123,8 @@ def expected_images(
                 continue
             size = psf, microscope.pixel_um, microscope.size_px, displacement, depths, reach
             if z_um is not None and reach <= max(microscope.size_px) and _unit_gain(psf, placed[:count], displacement):
-                shared = make_shared_plan(*size, float(tolerance))
+                reference = microscope.focused((depths[0] + depths[1]) / 2)
+                shared = make_shared_plan(*size, float(tolerance), reference)
                 if shared is not None:
                     modes = _modes(shared, seen) if modes is None else modes
                     image, brightest, light_um2 = _finished(shared, modes)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from msl_store.optics.lens import Psf
 
-_SIX_POINT = 225 / 64 / 720  # largest |(t+2)...(t-3)| / 6! on [0, 1]: the error of six-point interpolation
+SIX_POINT = 225 / 64 / 720
+"""Largest ``|(t+2)...(t-3)| / 6!`` on [0, 1]: the error of six-point interpolation."""
 FOUR_POINT = 9 / 16 / 24
 """The same for four points."""
 _NONE = 1e-12  # a depth dimmer than this share of the brightest has no light
@@ -100,7 +101,7 @@ def separate(
     nodes, signs = chebyshev(low, high, axial)
 
     finest = 2 * math.pi * psf.cutoff_per_um
-    radius_step = (tolerance / 20 / _SIX_POINT) ** (1 / 6) / finest
+    radius_step = (tolerance / 20 / SIX_POINT) ** (1 / 6) / finest
     radii = radius_step * np.arange(math.ceil(radius_um / radius_step) + 4)
     table = psf.profiles(radii, nodes, immersion_displacement_um)
     ring = table * (radii[:, None] + radius_step / 8)
@@ -187,28 +188,31 @@ def barycentric(
 
 
 def radial(psf: SeparablePsf, radius_um: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Evaluate the radial profiles by six-point interpolation, the profile being even in the radius.
+    """Evaluate the radial profiles at radii within the table, in um, shape (n,): the values u_k, (n, n_term)."""
+    return interpolated(psf.profiles, radius_um / psf.radius_step_um)
+
+
+def interpolated(table: NDArray[np.float64], position: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Interpolate profiles, which are even in the radius, between six points.
 
     Parameters
     ----------
-    psf : SeparablePsf
-        The tables.
-    radius_um : ndarray of float64, shape (n,)
-        Radii within the table, in um.
+    table : ndarray of float64, shape (n_radius, n_term)
+        Profiles at radii 0, 1, 2, ... steps.
+    position : ndarray of float64, shape (n,)
+        Radii in steps.
 
     Returns
     -------
     ndarray of float64, shape (n, n_term)
-        The values u_k.
     """
-    position = radius_um / psf.radius_step_um
     start = np.floor(position).astype(np.int64)
     t = position - start
-    result = np.zeros((len(position), psf.profiles.shape[1]))
+    result = np.zeros((len(position), table.shape[1]))
     offsets = range(-2, 4)
     for offset in offsets:
         others = [other for other in offsets if other != offset]
         factor = np.prod([(t - other) / (offset - other) for other in others], axis=0)
-        row = np.minimum(np.abs(start + offset), len(psf.profiles) - 1)
-        result += factor[:, None] * psf.profiles[row]
+        row = np.minimum(np.abs(start + offset), len(table) - 1)
+        result += factor[:, None] * table[row]
     return result

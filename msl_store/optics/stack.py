@@ -19,24 +19,27 @@ import numpy as np
 
 from msl_store.optics.gridding import window
 from msl_store.optics.plan import SINGLE, Plan
-from msl_store.optics.separable import FOUR_POINT, SeparablePsf, barycentric, chebyshev, radial
+from msl_store.optics.separable import FOUR_POINT, SIX_POINT, barycentric, chebyshev, interpolated
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from msl_store.optics.lens import Psf
 
-SHARED_DIM = 1 / 256
+SHARED_DIM = 1 / 64
 """Errors of a plane are at most the tolerance times this share of the brightest depth's peak, for each emitter."""
 
 _OVERSAMPLING = 1.5
+_SPARE = 32  # the grid is that much better for the reference than the tolerance asks
 
 
 @dataclass(frozen=True, eq=False)
-class _Stage:
-    """What all focuses share: a plan without transfer, and where and how profiles are split."""
+class _Split:
+    """Where and how profiles are split, and the periodic domain: what any focus shares."""
 
-    plan: Plan
+    depth_start_um: float
+    depth_step_um: float
+    weights: NDArray[np.float64]
     nodes: NDArray[np.float64]
     basis: NDArray[np.float64]
     projection: NDArray[np.float64]
@@ -44,6 +47,18 @@ class _Stage:
     radii: NDArray[np.float64]
     farthest_px: float
     taper_px: float
+    pixels: int
+    domain_um: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Focus:
+    """One focus: the transfer of every term, and the spectrum of every depth relative to what errors are."""
+
+    transfer: NDArray[np.float64]
+    spectra: NDArray[np.float64]
+    peak: float
+    light_um2: float
 
 
 @lru_cache(maxsize=128)
@@ -55,111 +70,140 @@ def make_shared_plan(
     depth_range_um: tuple[float, float],
     reach_px: float,
     tolerance: float,
+    reference_um: float,
 ) -> Plan | None:
     """Prepare one plane of a stack; 128 are kept. None where the shared grid is not fine enough for this focus.
 
     All plans that differ in the displacement alone have the same grid, weights and window: modes of one serve all.
+    The grid is made for the focus at the displacement `reference_um`; what it loses of another is bounded here.
     """
-    from scipy.fft import rfft2
-    from scipy.special import erfc
-
-    turn, cutoff = psf.turn_per_um, psf.cutoff_per_um
-    stage = _stage(turn, cutoff, pixel_um, size_px, depth_range_um, reach_px, tolerance)
-    plan = stage.plan
-    domain = plan.pixels * pixel_um
-    table = psf.profiles(stage.radii, stage.nodes, immersion_displacement_um)
-    profiles = np.einsum("rn,nk->rk", table, stage.projection)
-    peaks = np.maximum(np.abs(table).max(axis=0), SHARED_DIM * np.abs(table).max())
-    ring = stage.radii[:, None] + stage.radius_step_um / 8
-    light = float(np.abs((table * ring).sum(axis=0)).max()) * 2 * math.pi * stage.radius_step_um
-    parts = SeparablePsf(
-        radius_step_um=stage.radius_step_um,
-        profiles=profiles,
-        depth_start_um=plan.depth_start_um,
-        depth_step_um=plan.depth_step_um,
-        weights=stage.basis,
-        node_weights=stage.basis,
-        peaks=peaks,
-        peak=float(np.abs(table).max()),
-        light_um2=light,
-        spread_um=float(stage.radii[-1]),
-    )
-    samples = 2 * math.ceil(cutoff * domain + 1 + 4.8 / stage.taper_px * plan.pixels)
-    steps = np.minimum(np.arange(samples), samples - np.arange(samples))
-    squares, which = np.unique(steps[:, None] ** 2 + steps**2, return_inverse=True)
-    values = radial(parts, np.sqrt(squares) * (domain / samples))
-    taper = erfc(6 * (steps * (plan.pixels / samples) - stage.farthest_px) / stage.taper_px - 3) / 2
-    transfer = np.empty((samples // 2 + 1, samples // 2 + 1, profiles.shape[1]))
-    for term in range(transfer.shape[2]):
-        plane = values[:, term][which].reshape(samples, samples) * taper * taper[:, None]
-        transfer[:, :, term] = rfft2(plane, workers=1)[: samples // 2 + 1].real / samples**2
+    shape = psf, pixel_um, size_px, depth_range_um, reach_px, tolerance
+    plan = _grid(*shape, reference_um)
+    focus = _focus(psf, _split(*shape), immersion_displacement_um)
     band = len(plan.column_factor) - 1
-    rings = 2 * np.pi * np.arange(len(transfer)) + 1
-    spectra = np.abs(np.einsum("ck,zk->cz", transfer[:, 0], stage.basis)) * rings[:, None] / peaks
-    width = plan.table.shape[1]
-    aliasing = window(width, plan.grid / (2 * band + 1)).aliasing(np.arange(band + 1.0), plan.grid)
-    lost = spectra[band + 1 :].sum(axis=0).max() if len(spectra) > band + 1 else 0.0
-    if lost > tolerance / 2 or (2 * (spectra[: band + 1] * aliasing[:, None]).sum(axis=0) > tolerance).any():
+    if _lost(focus.spectra, band) > tolerance / 2 or not _fits(focus.spectra, band, plan, tolerance):
         return None
-    real = plan.weights.dtype
-    own = np.ascontiguousarray(transfer[: band + 1, : band + 1], real)
-    return replace(plan, transfer=own, peak=parts.peak, light_um2=light)
+    own = np.ascontiguousarray(focus.transfer[: band + 1, : band + 1], plan.weights.dtype)
+    return replace(plan, transfer=own, peak=focus.peak, light_um2=focus.light_um2)
 
 
-@lru_cache(maxsize=64)
-def _stage(
-    turn_per_um: float,
-    cutoff_per_um: float,
+def _lost(spectra: NDArray[np.float64], band: int) -> float:
+    return float(spectra[band + 1 :].sum(axis=0).max(initial=0.0))
+
+
+def _fits(spectra: NDArray[np.float64], band: int, plan: Plan, tolerance: float) -> bool:
+    kernel = window(plan.table.shape[1], plan.grid / (2 * band + 1))
+    aliasing = kernel.aliasing(np.arange(band + 1.0), plan.grid)
+    return bool((2 * (spectra[: band + 1] * aliasing[:, None]).sum(axis=0) <= tolerance).all())
+
+
+@lru_cache(maxsize=32)
+def _split(
+    psf: Psf,
     pixel_um: float,
     size_px: tuple[int, int],
     depth_range_um: tuple[float, float],
     reach_px: float,
     tolerance: float,
-) -> _Stage:
+) -> _Split:
     from scipy.fft import next_fast_len
 
-    half = max(size_px) / 2
     taper_px = max(16.0, -16 * math.log10(tolerance) - 32)
-    farthest = half + reach_px
+    farthest = max(size_px) / 2 + reach_px
     pixels = next_fast_len(math.ceil(max(2 * farthest + 2 * taper_px, *size_px)), real=True)
     domain = pixels * pixel_um
-    band = math.ceil(cutoff_per_um * domain + 1 + 1.2 / taper_px * pixels)
-    grid = next_fast_len(math.ceil((2 * band + 1) * _OVERSAMPLING), real=True)
-    width = min(math.ceil(-1.3 * math.log10(tolerance)) + 3, 16)
-
     low, high = depth_range_um
     fine = tolerance * SHARED_DIM
-    nodes, signs = chebyshev(low, high, turn_per_um)
-    basis, projection = _depth_functions(nodes - (low + high) / 2, (high - low) / 2, turn_per_um, fine / 4)
-    depth_step = (fine / 20 / FOUR_POINT) ** (1 / 4) / turn_per_um
+    nodes, signs = chebyshev(low, high, psf.turn_per_um)
+    basis, projection = _depth_functions(nodes - (low + high) / 2, (high - low) / 2, psf.turn_per_um, 4 * fine)
+    depth_step = (fine / 20 / FOUR_POINT) ** (1 / 4) / psf.turn_per_um
     depths = low + depth_step * (np.arange(math.ceil((high - low) / depth_step) + 4) - 1)
-    weights = np.einsum("dn,nk->dk", barycentric(nodes, signs, depths), basis)
-
-    radius_step = (fine / 20 / (225 / 64 / 720)) ** (1 / 6) / (2 * math.pi * cutoff_per_um)
-    radii = radius_step * np.arange(math.ceil(math.sqrt(2) * (domain / 2 + pixel_um) / radius_step) + 4)
-    modes = np.arange(-band, band + 1)
-    kernel = window(width, grid / (2 * band + 1))
-    turn = np.exp(1j * np.pi * modes) / kernel.transform(modes / grid)
-    rows, columns = (turn * np.exp(2j * np.pi * modes * (0.5 - n / 2) / pixels) for n in size_px)
-    real, compound = (np.float32, np.complex64) if tolerance >= SINGLE else (np.float64, np.complex128)
-    plan = Plan(
+    radius_step = (fine / 20 / SIX_POINT) ** (1 / 6) / (2 * math.pi * psf.cutoff_per_um)
+    return _Split(
         depth_start_um=low,
         depth_step_um=depth_step,
-        peak=0.0,
-        light_um2=0.0,
-        reach_um=reach_px * pixel_um,
+        weights=np.einsum("dn,nk->dk", barycentric(nodes, signs, depths), basis),
+        nodes=nodes,
+        basis=basis,
+        projection=projection,
+        radius_step_um=radius_step,
+        radii=radius_step * np.arange(math.ceil(math.sqrt(2) * (domain / 2 + pixel_um) / radius_step) + 4),
+        farthest_px=farthest,
+        taper_px=taper_px,
         pixels=pixels,
-        size_px=size_px,
-        grid=grid,
-        cells_per_um=grid / domain,
-        touched=min(math.ceil(reach_px * grid / pixels + width / 2) + 1, grid // 2),
-        weights=weights.astype(real),
-        table=kernel.table(512 if tolerance >= SINGLE else 8192 if tolerance >= 1e-7 else 65536).astype(real),
-        transfer=np.empty((0, 0, basis.shape[1]), real),
-        row_factor=rows.astype(compound),
-        column_factor=columns[band:].astype(compound),
+        domain_um=domain,
     )
-    return _Stage(plan, nodes, basis, projection, radius_step, radii, farthest, taper_px)
+
+
+def _focus(psf: Psf, split: _Split, displacement_um: float) -> _Focus:
+    from scipy.fft import rfft2
+    from scipy.special import erfc
+
+    table = psf.profiles(split.radii, split.nodes, displacement_um)
+    peak = float(np.abs(table).max())
+    ring = split.radii[:, None] + split.radius_step_um / 8
+    light = float(np.abs((table * ring).sum(axis=0)).max()) * 2 * math.pi * split.radius_step_um
+    terms = np.einsum("rn,nk->rk", table, split.projection)
+    samples = 2 * math.ceil(psf.cutoff_per_um * split.domain_um + 1 + 4.8 / split.taper_px * split.pixels)
+    steps = np.minimum(np.arange(samples), samples - np.arange(samples))
+    squares, which = np.unique(steps[:, None] ** 2 + steps**2, return_inverse=True)
+    values = interpolated(terms, np.sqrt(squares) * (split.domain_um / samples) / split.radius_step_um)
+    past = (steps * (split.pixels / samples) - split.farthest_px) / split.taper_px
+    taper = erfc(6 * past - 3) / 2
+    transfer = np.empty((samples // 2 + 1, samples // 2 + 1, terms.shape[1]))
+    for term in range(terms.shape[1]):
+        plane = values[:, term][which].reshape(samples, samples) * taper * taper[:, None]
+        transfer[:, :, term] = rfft2(plane, workers=1)[: samples // 2 + 1].real / samples**2
+    rings = 2 * np.pi * np.arange(len(transfer)) + 1
+    peaks = np.maximum(np.abs(table).max(axis=0), SHARED_DIM * peak)
+    spectra = np.abs(np.einsum("ck,zk->cz", transfer[:, 0], split.basis)) * rings[:, None] / peaks
+    return _Focus(transfer, spectra, peak, light)
+
+
+@lru_cache(maxsize=32)
+def _grid(
+    psf: Psf,
+    pixel_um: float,
+    size_px: tuple[int, int],
+    depth_range_um: tuple[float, float],
+    reach_px: float,
+    tolerance: float,
+    reference_um: float,
+) -> Plan:
+    # a plan without transfer: band, window and grid that suit the reference with something to spare
+    from scipy.fft import next_fast_len
+
+    split = _split(psf, pixel_um, size_px, depth_range_um, reach_px, tolerance)
+    spectra = _focus(psf, split, reference_um).spectra
+    pixels = split.pixels
+    band = next(band for band in range(1, len(spectra)) if _lost(spectra, band) <= tolerance / _SPARE)
+    grid = next_fast_len(math.ceil((2 * band + 1) * _OVERSAMPLING), real=True)
+    real, compound = (np.float32, np.complex64) if tolerance >= SINGLE else (np.float64, np.complex128)
+    for width in range(3, 17):
+        modes = np.arange(-band, band + 1)
+        kernel = window(width, grid / (2 * band + 1))
+        turn = np.exp(1j * np.pi * modes) / kernel.transform(modes / grid)
+        rows, columns = (turn * np.exp(2j * np.pi * modes * (0.5 - n / 2) / pixels) for n in size_px)
+        plan = Plan(
+            depth_start_um=split.depth_start_um,
+            depth_step_um=split.depth_step_um,
+            peak=0.0,
+            light_um2=0.0,
+            reach_um=reach_px * pixel_um,
+            pixels=pixels,
+            size_px=size_px,
+            grid=grid,
+            cells_per_um=grid / split.domain_um,
+            touched=min(math.ceil(reach_px * grid / pixels + width / 2) + 1, grid // 2),
+            weights=split.weights.astype(real),
+            table=kernel.table(512 if tolerance >= SINGLE else 8192 if tolerance >= 1e-7 else 65536).astype(real),
+            transfer=np.empty((0, 0, split.basis.shape[1]), real),
+            row_factor=rows.astype(compound),
+            column_factor=columns[band:].astype(compound),
+        )
+        if _fits(spectra, band, plan, tolerance / _SPARE):
+            break
+    return plan
 
 
 def _depth_functions(

@@ -1,8 +1,8 @@
 """One shape's images under one microscope: emitters, rotations, optics, camera, all from one seed.
 
-Random numbers come from independent streams, one a purpose: the emitters of (seed, instance), the noise of (seed,
-instance, microscope, view, plane). So an image does not depend on which others are made with it, and two microscopes
-see the same emitters.
+Random numbers come from independent streams, one a purpose: the emitters of (seed, instance), their brightness of the
+same, the noise of (seed, instance, microscope, view, plane, frame), a chip's pixels of (seed, microscope). So an image
+does not depend on which others are made with it, and two microscopes see the same emitters, blinking alike.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import numpy as np
 
 from msl_store.errors import UsageError
 from msl_store.optics.camera import published_counts
-from msl_store.optics.emitters import sample_emitters
+from msl_store.optics.detector import detect
 from msl_store.optics.imaging import expected_images
+from msl_store.optics.labelling import Labelling, brightness_of, label
+from msl_store.optics.psf import psf_of
 from msl_store.optics.rotations import published_rotation, view_rotation
 
 if TYPE_CHECKING:
@@ -23,11 +25,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from msl_store.optics.lens import Psf
     from msl_store.optics.microscope import Microscope
 
 Mode = Literal["corrected", "published"]
 
-_EMITTERS, _NOISE, _FIELD = range(3)
+_EMITTERS, _NOISE, _FIELD, _BRIGHTNESS, _CHIP = range(5)
 """Purposes of the random streams."""
 
 SHARED_NOISE = frozenset({"conf1"})
@@ -51,11 +54,36 @@ def rotations(microscope: Microscope, views: Sequence[str], mode: Mode) -> NDArr
     return np.array([view_rotation(view) for view in views])
 
 
-def emitters_of(vertices_um: NDArray[Any], faces: NDArray[Any], *, instance: int, seed: int) -> NDArray[np.float64]:
-    """Return a shape's emitters, shape (emitter, 3) in um, centred on their mean."""
-    points: NDArray[np.float64] = sample_emitters(vertices_um, faces, _stream(seed, instance, _EMITTERS))
-    points -= points.mean(axis=0)
+def emitters_of(
+    vertices_um: NDArray[Any],
+    faces: NDArray[Any],
+    *,
+    instance: int,
+    seed: int,
+    labelling: Labelling | None = None,
+) -> NDArray[np.float64]:
+    """Return a shape's emitters, shape (emitter, 3) in um, centred on their mean; the published ones by default."""
+    points = label(vertices_um, faces, labelling or Labelling(), _stream(seed, instance, _EMITTERS))
+    if len(points):
+        points -= points.mean(axis=0)
     return points
+
+
+def photons_per_unit(microscope: Microscope, psf: Psf | None = None) -> float:
+    """Return the photons on a pixel for one unit of the expected image: the photon budget of the camera.
+
+    An emitter's photons are spread over the image as its PSF is. Where a focus is scanned, one detector gets them.
+
+    Raises
+    ------
+    UsageError
+        The microscope has no camera.
+    """
+    if microscope.camera is None:
+        raise UsageError(f"microscope {microscope.name} has no camera, so that its images have no photon budget")
+    light = (psf or psf_of(microscope)).light_um2
+    share = 1.0 if light is None else microscope.pixel_um**2 / light
+    return microscope.camera.photons_per_emitter * share
 
 
 def expose(
@@ -69,6 +97,9 @@ def expose(
     noise: bool = True,
     seed: int = 0,
     tolerance: float = 1e-3,
+    labelling: Labelling | None = None,
+    frames: int | None = None,
+    psf: Psf | None = None,
 ) -> NDArray[Any]:
     """Return one shape's images under one microscope.
 
@@ -94,33 +125,64 @@ def expose(
         Chooses emitters and noise.
     tolerance : float
         Largest error of the expected image, as a fraction of its maximum.
+    labelling : Labelling, optional
+        Brightness, blinking and bleaching of the emitters; without it all are alike.
+    frames : int, optional
+        Consecutive frames of a film. The emitters blink and bleach alike in every view and plane.
+    psf : Psf, optional
+        In place of the microscope's own, as of `msl_store.optics.imaging.expected_images`.
 
     Returns
     -------
-    ndarray, shape (view, y, x), or (view, z, y, x) with `z_um`
-        uint16 counts, or float32 photons without noise.
+    ndarray, shape (view, [frame,] [z,] y, x)
+        With the axes for `frames` and `z_um` where these are given: uint16 counts, or without noise the expected
+        image as float32, in mean photons where the microscope has a camera and else in focal peaks of one emitter.
     """
-    published = mode == "published"
-    expected = expected_images(
-        emitters_um,
-        microscope,
-        rotations(microscope, views, mode),
-        z_um=z_um,
-        focus_um=None if published or z_um is not None else 0.0,
-        keep="above" if published else "all",
-        tolerance=tolerance,
-    )
-    if not noise:
-        return expected
-    planes = expected if z_um is not None else expected[:, None]
-    counts = np.empty(planes.shape, np.uint16)
-    for v, view in enumerate(views):
-        for p, depth in enumerate(z_um or (0.0,)):
-            name = [crc32(f"{microscope.name}/{view}/{round(depth * 1e6)}".encode())]
-            scaling = _stream(seed, instance, _NOISE, *name)
-            field = _stream(seed, 0, _FIELD) if published and microscope.name in SHARED_NOISE else None
-            counts[v, p] = published_counts(planes[v, p], scaling, noise_rng=field)
-    return counts if z_um is not None else counts[:, 0]
+    stream = _stream(seed, instance, _BRIGHTNESS)
+    bright = brightness_of(labelling or Labelling(), len(emitters_um), stream, frames=frames)
+    turns, published = rotations(microscope, views, mode), mode == "published"
+    films = [
+        expected_images(
+            emitters_um,
+            microscope,
+            turns,
+            z_um=z_um,
+            focus_um=None if published or z_um is not None else 0.0,
+            keep="above" if published else "all",
+            brightness=one,
+            psf=psf,
+            tolerance=tolerance,
+        )
+        for one in np.atleast_2d(bright)
+    ]
+    expected = np.stack(films, axis=1)
+    if microscope.camera is not None:
+        expected *= np.float32(photons_per_unit(microscope, psf))
+    images: NDArray[Any] = expected
+    if noise:
+        planes = expected if z_um is not None else expected[:, :, None]
+        images = np.empty(planes.shape, np.uint16)
+        for v, view in enumerate(views):
+            for f in range(len(films)):
+                for p, depth in enumerate(z_um or (0.0,)):
+                    name = f"{microscope.name}/{view}/{round(depth * 1e6)}" + (f"/{f}" if f else "")
+                    images[v, f, p] = _counts(
+                        planes[v, f, p], microscope, name, published=published, instance=instance, seed=seed
+                    )
+        images = images.reshape(expected.shape)
+    return images if frames is not None else images[:, 0]
+
+
+def _counts(
+    expected: NDArray[Any], microscope: Microscope, name: str, *, published: bool, instance: int, seed: int
+) -> NDArray[np.uint16]:
+    """Return the counts of one image, whose noise its name chooses."""
+    rng = _stream(seed, instance, _NOISE, crc32(name.encode()))
+    if microscope.camera is not None:
+        chip = _stream(seed, 0, _CHIP, crc32(microscope.name.encode()))
+        return detect(expected, microscope.camera, rng, pixel_rng=chip)
+    field = _stream(seed, 0, _FIELD) if published and microscope.name in SHARED_NOISE else None
+    return published_counts(expected, rng, noise_rng=field)
 
 
 def _stream(*key: int) -> np.random.Generator:

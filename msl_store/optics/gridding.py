@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numba
 import numpy as np
 
-from msl_store.optics.psf import gauss_legendre
+from msl_store.optics.lens import gauss_legendre
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,7 +61,9 @@ def window(width: int, oversampling: float) -> Window:
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def place(emitters: Any, rotation: Any, above: bool, placed: Any, bounds: Any) -> int:  # noqa: FBT001
-    """Rotate emitters as row vectors into ``placed`` (n, 3); with ``above``, keep depths >= 0 only.
+    """Rotate emitters (n, 4) as row vectors into ``placed`` (n, 4); with ``above``, keep depths >= 0 only.
+
+    Column 3 is an emitter's brightness, and is handed on.
 
     Return how many were kept, and in ``bounds`` the least |x| and |y| that holds all, the lowest and highest depth.
     """
@@ -74,7 +76,7 @@ def place(emitters: Any, rotation: Any, above: bool, placed: Any, bounds: Any) -
         depth = a * rotation[0, 2] + b * rotation[1, 2] + c * rotation[2, 2]
         if above and depth < 0:
             continue
-        placed[kept, 0], placed[kept, 1], placed[kept, 2] = x, y, depth
+        placed[kept, 0], placed[kept, 1], placed[kept, 2], placed[kept, 3] = x, y, depth, emitters[i, 3]
         kept += 1
         reach = max(reach, abs(x), abs(y))
         low, high = min(low, depth), max(high, depth)
@@ -93,7 +95,7 @@ def spread(
     table: Any,
     grid: Any,
 ) -> None:
-    """Add every emitter within reach to a grid, (row, column, term), with its depth's weights.
+    """Add every emitter within reach to a grid, (row, column, term), with its depth's weights and its brightness.
 
     ``weights`` is `SeparablePsf.weights`; ``table`` is `Window.table`; the middle of the grid is the optical axis.
     """
@@ -116,8 +118,9 @@ def spread(
         here = (t + one) * (t - one) * (t - two) / two
         after = -(t + one) * t * (t - two) / two
         beyond = (t + one) * t * (t - one) / (two * three)
+        brightness = real(placed[i, 3])
         for k in range(terms):
-            term[k] = (
+            term[k] = brightness * (
                 before * weights[row, k]
                 + here * weights[row + 1, k]
                 + after * weights[row + 2, k]

@@ -22,12 +22,15 @@ import numpy as np
 from msl_store.errors import UsageError
 from msl_store.optics.gridding import combine, place, spread
 from msl_store.optics.plan import Plan, make_plan
+from msl_store.optics.psf import psf_of
+from msl_store.optics.stack import SHARED_DIM, make_shared_plan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from msl_store.optics.lens import Psf
     from msl_store.optics.microscope import Microscope
 
 DIM = 1 / 16
@@ -39,6 +42,7 @@ that, there were none: it is computed anew, every depth to its own brightness.
 
 _ENOUGH = 0.25  # an image dimmer than this share of its surroundings is computed anew, that much more finely
 _FINEST = 1e-9
+_DARK = 1e-14  # emitters that much dimmer than the brightest are left out
 
 TOLERANCES = (1e-7, 0.1)
 """Smallest and largest tolerance of `expected_images`."""
@@ -52,6 +56,8 @@ def expected_images(
     z_um: Sequence[float] | None = None,
     focus_um: float | None = None,
     keep: Literal["all", "above"] = "all",
+    brightness: NDArray[Any] | None = None,
+    psf: Psf | None = None,
     tolerance: float = 1e-3,
 ) -> NDArray[np.float32]:
     """Image emitters without noise.
@@ -75,6 +81,10 @@ def expected_images(
         focus is the microscope's own ``immersion_displacement_um``. Planes are paraxial, by `Microscope.focused`.
     keep : {"all", "above"}
         "above" drops emitters at negative depth, as the published simulation did.
+    brightness : ndarray, shape (n,), optional
+        How bright each emitter is; 1 without it.
+    psf : Psf, optional
+        In place of the microscope's own, such as a `msl_store.optics.measured.MeasuredPsf`.
     tolerance : float
         Largest error relative to the image's maximum, 1e-7 to 0.1. Where the field of view holds but the skirts of
         emitters outside, errors may reach 1e-9 of these emitters' peaks.
@@ -82,15 +92,16 @@ def expected_images(
     Returns
     -------
     ndarray of float32, shape (view, y, x) or (view, z, y, x)
-        Images in units of the aberration-free focal peak of one emitter, never negative. They are linear in the
-        emitters to the tolerance.
+        Images in units of the aberration-free focal peak of one emitter of brightness 1, never negative. They are
+        linear in the emitters to the tolerance.
 
     Raises
     ------
     UsageError
         An argument is outside what is allowed.
     """
-    emitters, turns = _positions(emitters_um), _rotations(rotations)
+    emitters, turns = bright_positions(emitters_um, brightness), _rotations(rotations)
+    psf = psf_of(microscope) if psf is None else psf
     if keep not in ("all", "above"):
         raise UsageError(f"keep is {keep!r}, but must be 'all' or 'above'")
     if not TOLERANCES[0] <= tolerance <= TOLERANCES[1]:
@@ -105,17 +116,35 @@ def expected_images(
         reach = _outwards(float(bounds[0]) / microscope.pixel_um, 16.0)
         low, high = -_outwards(-float(bounds[1]), 0.25), _outwards(float(bounds[2]), 0.25)
         depths = (low, max(high, low + 0.25))
+        modes: NDArray[Any] | None = None
         for plane, displacement in enumerate(focuses):
-            size = microscope, displacement, depths, reach
+            seen, scale = _seen(placed[:count], psf, displacement)
+            if not len(seen):
+                continue
+            size = psf, microscope.pixel_um, microscope.size_px, displacement, depths, reach
+            if z_um is not None and reach <= max(microscope.size_px) and _unit_gain(psf, placed[:count], displacement):
+                reference = microscope.focused((depths[0] + depths[1]) / 2)
+                shared = make_shared_plan(*size, float(tolerance), reference)
+                if shared is not None:
+                    modes = _modes(shared, seen) if modes is None else modes
+                    image, brightest, light_um2 = _finished(shared, modes)
+                    bright = image.max() >= max(SHARED_DIM * shared.peak, _ENOUGH * brightest)
+                    if bright and light_um2 >= SHARED_DIM * seen[:, 3].sum() * shared.light_um2:
+                        images[view, plane] = image * scale
+                        continue
             plan = make_plan(*size, float(tolerance), DIM)
-            image, brightest, light_um2 = _image(plan, placed[:count])
+            image, brightest, light_um2 = _image(plan, seen)
             share = float(image.max()) / brightest if brightest > 0 else 0.0
             finer = float(tolerance)
             if share < _ENOUGH:
                 finer = max(finer * 4.0 ** math.floor(math.log(max(share, _FINEST), 4)), _FINEST)
-            if finer < tolerance or image.max() < DIM * plan.peak or light_um2 < DIM * count * plan.light_um2:
-                image, _, _ = _image(make_plan(*size, finer), placed[:count])
-            images[view, plane] = image
+            if (
+                finer < tolerance
+                or image.max() < DIM * plan.peak
+                or light_um2 < DIM * seen[:, 3].sum() * plan.light_um2
+            ):
+                image, _, _ = _image(make_plan(*size, finer), seen)
+            images[view, plane] = image * scale
     return images if z_um is not None else images[:, 0]
 
 
@@ -139,11 +168,33 @@ def displacements(
     return tuple(microscope.focused(float(plane)) for plane in planes)
 
 
-def _image(plan: Plan, placed: NDArray[np.float64]) -> tuple[NDArray[Any], float, float]:
-    # the image; the maximum of the image plane, also where emitters outside the field shine; its integral in um^2
-    from scipy.fft import fft, ifft, irfft, rfft
+def _seen(placed: NDArray[np.float64], psf: Psf, displacement: float) -> tuple[NDArray[np.float64], np.float32]:
+    # the emitters that shine at this focus, the brightest with brightness 1, and what that is
+    bright = placed[:, 3] * psf.gain(placed[:, 2], displacement)
+    scale = bright.max(initial=0.0)
+    lit = bright > _DARK * scale
+    if not scale > 0 or not np.float32(scale) > 0:
+        return placed[:0], np.float32(0)
+    if lit.all() and (bright == 1).all():
+        return placed, np.float32(1)
+    seen = placed[lit]
+    seen[:, 3] = bright[lit] / scale
+    return seen, np.float32(scale)
 
-    band = plan.transfer.shape[0] - 1
+
+def _unit_gain(psf: Psf, placed: NDArray[np.float64], displacement: float) -> bool:
+    return bool((psf.gain(placed[:, 2], displacement) == 1).all())
+
+
+def _image(plan: Plan, placed: NDArray[np.float64]) -> tuple[NDArray[Any], float, float]:
+    return _finished(plan, _modes(plan, placed))
+
+
+def _modes(plan: Plan, placed: NDArray[np.float64]) -> NDArray[Any]:
+    # the transformed grids of all terms at the column modes 0 to the band
+    from scipy.fft import fft, rfft
+
+    band = len(plan.column_factor) - 1
     grid = np.zeros((plan.grid, plan.grid, plan.transfer.shape[2]), plan.weights.dtype)
     spread(
         placed,
@@ -158,7 +209,13 @@ def _image(plan: Plan, placed: NDArray[np.float64]) -> tuple[NDArray[Any], float
     touched = slice(plan.grid // 2 - plan.touched, plan.grid // 2 + plan.touched)
     modes = np.zeros((plan.grid, band + 1, grid.shape[2]), plan.row_factor.dtype)
     modes[touched] = rfft(grid[touched], axis=1, workers=1)[:, : band + 1]
-    modes = fft(modes, axis=0, overwrite_x=True, workers=1)
+    return np.asarray(fft(modes, axis=0, overwrite_x=True, workers=1))
+
+
+def _finished(plan: Plan, modes: NDArray[Any]) -> tuple[NDArray[Any], float, float]:
+    # the image; the maximum of the image plane, also where emitters outside the field shine; its integral in um^2
+    from scipy.fft import ifft, irfft
+
     spectrum = np.zeros((plan.pixels, plan.pixels // 2 + 1), modes.dtype)
     combine(modes, plan.transfer, plan.row_factor, plan.column_factor, spectrum)
     light = float(spectrum[0, 0].real)
@@ -188,13 +245,24 @@ def _outwards(value: float, unit: float) -> float:
     )
 
 
-def _positions(emitters_um: NDArray[Any]) -> NDArray[np.float64]:
+def bright_positions(emitters_um: NDArray[Any], brightness: NDArray[Any] | None) -> NDArray[np.float64]:
+    """Return checked positions with brightness as column 3, shape (n, 4); see `expected_images`.
+
+    Raises
+    ------
+    UsageError
+        An array has the wrong shape or a value that is not allowed.
+    """
     emitters = np.ascontiguousarray(emitters_um, np.float64)
     if emitters.ndim != 2 or emitters.shape[1] != 3:
         raise UsageError(f"emitters_um has the shape {emitters.shape}, but must have (n, 3)")
     if not np.isfinite(emitters).all():
         raise UsageError("emitters_um holds a position that is not finite; positions must be numbers in um")
-    return emitters
+    bright = np.ones(len(emitters)) if brightness is None else np.asarray(brightness, np.float64)
+    if bright.shape != (len(emitters),) or not np.isfinite(bright).all() or (bright < 0).any():
+        allowed = f"finite numbers, not negative, one for each of {len(emitters)} emitters"
+        raise UsageError(f"brightness, of the shape {bright.shape}, must hold {allowed}")
+    return np.column_stack([emitters, bright])
 
 
 def _rotations(rotations: NDArray[Any]) -> NDArray[np.float64]:

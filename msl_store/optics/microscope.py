@@ -1,4 +1,4 @@
-"""What forms an image: the objective, its media and the camera's pixel grid, and the three published presets."""
+"""What forms an image: the objective, its media, the light and the camera, and the three published presets."""
 
 from __future__ import annotations
 
@@ -9,17 +9,37 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from msl_store.errors import UsageError
+from msl_store.optics.detector import Camera
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MODALITIES = ("widefield", "published")
-"""``widefield``: the Gibson-Lanni intensity. ``published``: its square, which made the published confocal images."""
+MODALITIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "widefield": (),
+        "published": (),
+        "confocal": ("excitation_um", "pinhole_au"),
+        "two-photon": ("excitation_um",),
+        "light-sheet": ("sheet_um",),
+    }
+)
+"""How light becomes an image, and what each modality must be given; `msl_store.optics.modality` has the equations.
+
+``published`` is the square of the widefield intensity, which made the published confocal images.
+"""
+
+PSFS = ("scalar", "vectorial", "gaussian")
+"""How a lens focuses: Gibson and Lanni's scalar integral, Richards and Wolf's vectors, or a Gaussian fit."""
+
+IMMERSIONS: Mapping[str, float] = MappingProxyType(
+    {"air": 1.0, "water": 1.333, "silicone": 1.406, "glycerol": 1.451, "oil": 1.515}
+)
+"""Usual immersion media and their refractive indices."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Microscope:
-    """A microscope: media and objective of the Gibson-Lanni model, and the pixel grid.
+    """A microscope: media and objective of the Gibson-Lanni model, light, pixel grid and camera.
 
     Every value is checked on construction. Symbols in parentheses are those of S. F. Gibson and F. Lanni,
     "Experimental test of an analytical model of aberration in an oil-immersion objective lens used in
@@ -32,12 +52,12 @@ class Microscope:
     ----------
     name : str
         What the images call it.
-    modality : {"widefield", "published"}
+    modality : {"widefield", "confocal", "two-photon", "light-sheet", "published"}
         How light becomes an image; see `MODALITIES`.
     numerical_aperture : float
         Of the objective (NA).
     wavelength_um : float
-        Vacuum wavelength in um.
+        Vacuum wavelength of the emission in um.
     pixel_um : float
         Edge of a pixel in sample space, in um.
     size_px : tuple of int
@@ -53,6 +73,20 @@ class Microscope:
     immersion_displacement_um : float
         Actual immersion thickness less ``working_distance_um`` in um: the microscope's own focus. Negative is towards
         the sample, and focuses above the coverslip.
+    psf : {"scalar", "vectorial", "gaussian"}
+        How the objective focuses; see `PSFS`.
+    excitation_um : float, optional
+        Vacuum wavelength of the excitation in um. Confocal and two-photon microscopes need it.
+    pinhole_au : float, optional
+        Diameter of a confocal's pinhole in Airy units, 1.22 wavelengths of the emission over the NA.
+    sheet_um : float, optional
+        Thickness of a light sheet in um: the full width at half maximum of its intensity in depth.
+    magnification : float, optional
+        Of the objective, for the record: `pixel_um` is in sample space already.
+    camera : Camera, optional
+        What turns photons into counts. Without one, counts are made as for the published images.
+    source : str
+        Where the numbers come from.
 
     Raises
     ------
@@ -81,12 +115,26 @@ class Microscope:
     glass_design_um: float = 170.0
     working_distance_um: float = 150.0
     immersion_displacement_um: float = -1.0
+    psf: str = "scalar"
+    excitation_um: float | None = None
+    pinhole_au: float | None = None
+    sheet_um: float | None = None
+    magnification: float | None = None
+    camera: Camera | None = None
+    source: str = ""
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
             raise _refusal("name", self.name, "a text that is not empty")
         if self.modality not in MODALITIES:
             raise _refusal("modality", self.modality, f"one of {', '.join(MODALITIES)}")
+        if self.psf not in PSFS:
+            raise _refusal("psf", self.psf, f"one of {', '.join(PSFS)}")
+        if not isinstance(self.source, str):
+            raise _refusal("source", self.source, "a text")
+        if self.camera is not None and not isinstance(self.camera, Camera):
+            raise _refusal("camera", self.camera, "a Camera")
+        self._check_light()
         for item in ("numerical_aperture", "wavelength_um", "pixel_um", "working_distance_um"):
             self._check(item, 0, math.inf)
         for item in ("n_sample", "n_immersion", "n_immersion_design", "n_glass", "n_glass_design"):
@@ -101,6 +149,18 @@ class Microscope:
         size = self.size_px
         if not isinstance(size, tuple) or len(size) != 2 or any(type(n) is not int or n < 1 for n in size):
             raise _refusal("size_px", size, "a pair (rows, columns) of positive integers")
+
+    def _check_light(self) -> None:
+        needed = MODALITIES[self.modality]
+        for item in ("excitation_um", "pinhole_au", "sheet_um"):
+            if getattr(self, item) is not None:
+                if item not in needed:
+                    raise _refusal(item, getattr(self, item), f"None where the modality is {self.modality}")
+                self._check(item, 0, 20 if item == "pinhole_au" else math.inf)
+            elif item in needed:
+                raise _refusal(item, None, f"given where the modality is {self.modality}")
+        if self.magnification is not None:
+            self._check("magnification", 0, math.inf)
 
     def _check(self, item: str, low: float, high: float) -> None:
         value = getattr(self, item)
@@ -117,10 +177,21 @@ class Microscope:
         """
         return -depth_um * self.n_immersion / self.n_sample
 
+    @property
+    def immersion(self) -> str:
+        """The usual immersion medium whose index is nearest to the design's."""
+        return min(IMMERSIONS, key=lambda medium: abs(IMMERSIONS[medium] - self.n_immersion_design))
+
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values that JSON can hold; `from_dict` is the inverse."""
+        """Return plain values that JSON can hold; `from_dict` is the inverse.
+
+        Light, PSF, camera and source are left out where they have their defaults.
+        """
         values = asdict(self)
         values["size_px"] = list(self.size_px)
+        for item in fields(self):
+            if item.name in _WHERE_GIVEN and getattr(self, item.name) == item.default:
+                del values[item.name]
         return values
 
     @classmethod
@@ -138,11 +209,16 @@ class Microscope:
         plain = dict(values)
         if isinstance(size := plain.get("size_px"), list):
             plain["size_px"] = tuple(size)
+        if isinstance(camera := plain.get("camera"), dict):
+            plain["camera"] = Camera.from_dict(camera)
         try:
             return cls(**plain)
         except TypeError as error:
             required = "name, numerical_aperture, wavelength_um and pixel_um"
             raise UsageError(f"microscope: a field is missing; {required} have no default") from error
+
+
+_WHERE_GIVEN = ("psf", "excitation_um", "pinhole_au", "sheet_um", "magnification", "camera", "source")
 
 
 def _refusal(item: str, value: object, allowed: str) -> UsageError:
@@ -167,15 +243,18 @@ PRESETS: Mapping[str, Microscope] = MappingProxyType(
 
 
 def get_microscope(microscope: str | Microscope) -> Microscope:
-    """Return a microscope as it is, or the preset of that name.
+    """Return a microscope as it is, or the one of `PRESETS` or of `msl_store.optics.instruments` by its name.
 
     Raises
     ------
     UsageError
         There is no such preset; the message lists them.
     """
+    from msl_store.optics.instruments import INSTRUMENTS
+
     if isinstance(microscope, Microscope):
         return microscope
-    if microscope in PRESETS:
-        return PRESETS[microscope]
-    raise UsageError(f"microscope {json.dumps(microscope, default=str)} is unknown; presets are {', '.join(PRESETS)}")
+    known = {**PRESETS, **INSTRUMENTS}
+    if microscope in known:
+        return known[microscope]
+    raise UsageError(f"microscope {json.dumps(microscope, default=str)} is unknown; presets are {', '.join(known)}")

@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from msl_store.optics.gridding import window
-from msl_store.optics.psf import cutoff
 from msl_store.optics.separable import SeparablePsf, radial, separate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from msl_store.optics.microscope import Microscope
+    from msl_store.optics.lens import Psf
 
 FIELD_MULTIPLE = 4
 """Emitters farther from the axis than this many fields of view are left out."""
 
-_SINGLE = 1e-4  # from this tolerance up, float32 suffices: rounding stays below 1e-5
+SINGLE = 1e-4
+"""From this tolerance up float32 suffices: rounding stays below 1e-5."""
+
 _USUAL_EMITTERS = 20_000  # what a plan is made fast for
 
 
@@ -68,7 +69,9 @@ class Plan:
 
 @lru_cache(maxsize=256)
 def make_plan(
-    microscope: Microscope,
+    psf: Psf,
+    pixel_um: float,
+    size_px: tuple[int, int],
     immersion_displacement_um: float,
     depth_range_um: tuple[float, float],
     reach_px: float,
@@ -83,20 +86,20 @@ def make_plan(
     from scipy.fft import next_fast_len, rfft2
     from scipy.special import erfc
 
-    pixel, size = microscope.pixel_um, microscope.size_px
+    pixel, size = pixel_um, size_px
     half = max(size) / 2
     # a PSF that does not end falls to zero beyond the farthest pixel, over this width
     taper_px = max(8.0, -8 * math.log10(tolerance) - 16)
     reach = min(reach_px, FIELD_MULTIPLE * max(size))
-    psf = separate(
-        microscope,
+    parts = separate(
+        psf,
         immersion_displacement_um=immersion_displacement_um,
         depth_range_um=depth_range_um,
         radius_um=math.sqrt(2) * (half + reach + 2 * taper_px) * pixel,
         tolerance=tolerance,
         dim=dim,
     )
-    spread_px = psf.spread_um / pixel
+    spread_px = parts.spread_um / pixel
     reach = min(reach, half + spread_px)
     # from a pixel to an emitter, and on until the PSF ends or the farthest pixel's distance is covered both ways
     farthest = half + reach
@@ -106,39 +109,39 @@ def make_plan(
 
     ends = period < 2 * (farthest + taper_px)
     # the fall widens the band; past this margin its spectrum, exp(-(pi f taper / 6)^2), is below 2e-3 of the tails
-    samples = 2 * math.ceil(cutoff(microscope) * domain + 1 + (0 if ends else 4.8 / taper_px * pixels))
-    transfer = np.empty((samples // 2 + 1, samples // 2 + 1, psf.profiles.shape[1]))
+    samples = 2 * math.ceil(psf.cutoff_per_um * domain + 1 + (0 if ends else 4.8 / taper_px * pixels))
+    transfer = np.empty((samples // 2 + 1, samples // 2 + 1, parts.profiles.shape[1]))
     steps = np.minimum(np.arange(samples), samples - np.arange(samples))
     squares, which = np.unique(steps[:, None] ** 2 + steps**2, return_inverse=True)
-    values = radial(psf, np.sqrt(squares) * (domain / samples))
+    values = radial(parts, np.sqrt(squares) * (domain / samples))
     past = (steps * (pixels / samples) - farthest) / taper_px
     taper = np.ones(samples) if ends else erfc(6 * past - 3) / 2
     for term in range(transfer.shape[2]):
         plane = values[:, term][which].reshape(samples, samples) * taper * taper[:, None]
         transfer[:, :, term] = rfft2(plane, workers=1)[: samples // 2 + 1].real / samples**2
 
-    band = _band(psf, transfer, tolerance)
-    width, grid = _gridding(psf, transfer[: band + 1], pixels, tolerance)
+    band = _band(parts, transfer, tolerance)
+    width, grid = _gridding(parts, transfer[: band + 1], pixels, tolerance)
     modes = np.arange(-band, band + 1)
     kernel = window(width, grid / (2 * band + 1))
     # the grid's middle and the image's middle (between pixels) both are the optical axis
     turn = np.exp(1j * np.pi * modes) / kernel.transform(modes / grid)
     rows, columns = (turn * np.exp(2j * np.pi * modes * (0.5 - n / 2) / pixels) for n in size)
-    real = np.float32 if tolerance >= _SINGLE else np.float64
-    compound = np.complex64 if tolerance >= _SINGLE else np.complex128
+    real = np.float32 if tolerance >= SINGLE else np.float64
+    compound = np.complex64 if tolerance >= SINGLE else np.complex128
     return Plan(
-        depth_start_um=psf.depth_start_um,
-        depth_step_um=psf.depth_step_um,
-        peak=psf.peak,
-        light_um2=psf.light_um2,
+        depth_start_um=parts.depth_start_um,
+        depth_step_um=parts.depth_step_um,
+        peak=parts.peak,
+        light_um2=parts.light_um2,
         reach_um=reach * pixel,
         pixels=pixels,
         size_px=size,
         grid=grid,
         cells_per_um=grid / domain,
         touched=min(math.ceil(reach * grid / pixels + width / 2) + 1, grid // 2),
-        weights=psf.weights.astype(real),
-        table=kernel.table(512 if tolerance >= _SINGLE else 8192 if tolerance >= 1e-7 else 65536).astype(real),
+        weights=parts.weights.astype(real),
+        table=kernel.table(512 if tolerance >= SINGLE else 8192 if tolerance >= 1e-7 else 65536).astype(real),
         transfer=np.ascontiguousarray(transfer[: band + 1, : band + 1], real),
         row_factor=rows.astype(compound),
         column_factor=columns[band:].astype(compound),

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numba
 import numpy as np
 
-from msl_store.optics.imaging import displacements
-from msl_store.optics.psf import cutoff, point_spread
+from msl_store.optics.imaging import bright_positions, displacements
+from msl_store.optics.psf import psf_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from msl_store.optics.lens import Psf
     from msl_store.optics.microscope import Microscope
 
 _STEPS = 64  # radial samples per period of the finest detail; six-point interpolation between them errs by 4e-9
@@ -30,6 +31,8 @@ def direct_images(
     z_um: Sequence[float] | None = None,
     focus_um: float | None = None,
     keep: Literal["all", "above"] = "all",
+    brightness: NDArray[Any] | None = None,
+    psf: Psf | None = None,
 ) -> NDArray[np.float64]:
     """Image emitters one by one: the radial profile by quadrature at the emitter's own depth, then every pixel.
 
@@ -41,12 +44,13 @@ def direct_images(
     ndarray of float64, shape (view, y, x) or (view, z, y, x)
         Images exact to about 1e-9 of an emitter's peak.
     """
-    emitters = np.asarray(emitters_um, np.float64)
+    emitters = bright_positions(emitters_um, brightness)
+    psf = psf_of(microscope) if psf is None else psf
     focuses = displacements(microscope, z_um, focus_um)
     images = np.zeros((len(rotations), len(focuses), *microscope.size_px))
-    step = 1 / (_STEPS * cutoff(microscope))
+    step = 1 / (_STEPS * psf.cutoff_per_um)
     for view, rotation in enumerate(rotations):
-        placed = emitters @ rotation
+        placed = np.column_stack([emitters[:, :3] @ rotation, emitters[:, 3]])
         if keep == "above":
             placed = placed[placed[:, 2] >= 0]
         for plane, displacement in enumerate(focuses):
@@ -54,7 +58,8 @@ def direct_images(
                 batch = np.ascontiguousarray(placed[start : start + _BATCH])
                 far = max(microscope.size_px) / 2 * microscope.pixel_um + np.abs(batch[:, :2]).max()
                 radii = step * np.arange(math.ceil(math.sqrt(2) * far / step) + 5)
-                profiles = point_spread(radii, batch[:, 2], microscope, immersion_displacement_um=displacement)
+                profiles = psf.profiles(radii, batch[:, 2], displacement)
+                profiles *= psf.gain(batch[:, 2], displacement) * batch[:, 3]
                 mirrored = np.concatenate([profiles[2:0:-1], profiles])
                 _add(images[view, plane], batch, microscope.pixel_um, step, np.ascontiguousarray(mirrored.T))
     return images if z_um is not None else images[:, 0]

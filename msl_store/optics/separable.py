@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msl_store.optics.psf import aperture, cutoff, intensity_power, point_spread
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from msl_store.optics.microscope import Microscope
+    from msl_store.optics.lens import Psf
 
-_SIX_POINT = 225 / 64 / 720  # largest |(t+2)...(t-3)| / 6! on [0, 1]: the error of six-point interpolation
-_FOUR_POINT = 9 / 16 / 24  # the same for four points
+SIX_POINT = 225 / 64 / 720
+"""Largest ``|(t+2)...(t-3)| / 6!`` on [0, 1]: the error of six-point interpolation."""
+FOUR_POINT = 9 / 16 / 24
+"""The same for four points."""
+_NONE = 1e-12  # a depth dimmer than this share of the brightest has no light
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +66,7 @@ class SeparablePsf:
 
 
 def separate(
-    microscope: Microscope,
+    psf: Psf,
     *,
     immersion_displacement_um: float,
     depth_range_um: tuple[float, float],
@@ -77,8 +78,8 @@ def separate(
 
     Parameters
     ----------
-    microscope : Microscope
-        The model's parameters.
+    psf : Psf
+        The model; its profiles are split, its gain is left to the emitters.
     immersion_displacement_um : float
         Its focus.
     depth_range_um : tuple of float
@@ -96,26 +97,22 @@ def separate(
         The tables.
     """
     low, high = depth_range_um
-    # between the axial and the steepest ray the phase advances by this much per um of depth
-    steepest = math.sqrt(microscope.n_sample**2 - aperture(microscope) ** 2)
-    axial = 2 * math.pi / microscope.wavelength_um * (microscope.n_sample - steepest) * intensity_power(microscope)
-    half_turn = axial * (high - low) / 2
-    count = math.ceil(half_turn + 8 * half_turn ** (1 / 3)) + 12
-    angles = np.pi * (np.arange(count) + 0.5) / count
-    nodes = (low + high) / 2 + (high - low) / 2 * np.cos(angles)
+    axial = psf.turn_per_um
+    nodes, signs = chebyshev(low, high, axial)
 
-    finest = 2 * math.pi * cutoff(microscope)
-    radius_step = (tolerance / 20 / _SIX_POINT) ** (1 / 6) / finest
+    finest = 2 * math.pi * psf.cutoff_per_um
+    radius_step = (tolerance / 20 / SIX_POINT) ** (1 / 6) / finest
     radii = radius_step * np.arange(math.ceil(radius_um / radius_step) + 4)
-    table = point_spread(radii, nodes, microscope, immersion_displacement_um=immersion_displacement_um)
+    table = psf.profiles(radii, nodes, immersion_displacement_um)
     ring = table * (radii[:, None] + radius_step / 8)
-    peaks, light = table.max(axis=0), ring.sum(axis=0)
+    peaks, light = np.abs(table).max(axis=0), np.abs(ring.sum(axis=0))
+    peaks, light = np.maximum(peaks, _NONE * peaks.max()), np.maximum(light, _NONE * light.max())
     judged = np.maximum(peaks, dim * peaks.max()), np.maximum(light, dim * light.max())
     profiles, node_weights = _factorise(table, radii, judged, tolerance * 0.8)
 
-    depth_step = (tolerance / 20 / _FOUR_POINT) ** (1 / 4) / axial
+    depth_step = (tolerance / 20 / FOUR_POINT) ** (1 / 4) / axial
     depths = low + depth_step * (np.arange(math.ceil((high - low) / depth_step) + 4) - 1)
-    fine = _barycentric(nodes, np.sin(angles) * (-1.0) ** np.arange(count), depths)
+    fine = barycentric(nodes, signs, depths)
     weights = np.einsum("dn,kn->dk", fine, np.ascontiguousarray(node_weights.T))
 
     beyond = (light - np.cumsum(ring, axis=0)) / judged[1]
@@ -145,7 +142,9 @@ def _factorise(
     peak, light = judged
     ring = radii[:, None] + radii[1] / 8
     area = np.sqrt(ring)
-    size = np.sqrt((table * table * ring).sum(axis=0)) * (peak / table.max(axis=0))
+    own = np.abs(table).max(axis=0)
+    size = np.sqrt((table * table * ring).sum(axis=0)) * (peak / np.maximum(own, _NONE * own.max()))
+    size = np.maximum(size, _NONE * size.max())
     target = table * area / size
     rest = target.copy()
     basis: list[NDArray[np.float64]] = []
@@ -164,10 +163,22 @@ def _factorise(
     return np.ascontiguousarray((vectors / area[:, 0]).T), coefficients * size[:, None]
 
 
-def _barycentric(
+def chebyshev(low: float, high: float, turn_per_um: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return enough Chebyshev nodes for functions with an axial band, and their barycentric weights."""
+    half_turn = turn_per_um * (high - low) / 2
+    count = math.ceil(half_turn + 8 * half_turn ** (1 / 3)) + 12
+    angles = np.pi * (np.arange(count) + 0.5) / count
+    nodes = (low + high) / 2 + (high - low) / 2 * np.cos(angles)
+    return nodes, np.sin(angles) * (-1.0) ** np.arange(count)
+
+
+def barycentric(
     nodes: NDArray[np.float64], weights: NDArray[np.float64], at: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    # J.-P. Berrut and L. N. Trefethen, "Barycentric Lagrange interpolation", SIAM Rev. 46, 501-517 (2004), eq. 4.2
+    """Return the matrix (n_at, n_node) that interpolates between nodes.
+
+    J.-P. Berrut and L. N. Trefethen, "Barycentric Lagrange interpolation", SIAM Rev. 46, 501-517 (2004), eq. 4.2.
+    """
     gap = at[:, None] - nodes
     hit = gap == 0
     term = weights / np.where(hit, 1.0, gap)
@@ -177,28 +188,31 @@ def _barycentric(
 
 
 def radial(psf: SeparablePsf, radius_um: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Evaluate the radial profiles by six-point interpolation, the profile being even in the radius.
+    """Evaluate the radial profiles at radii within the table, in um, shape (n,): the values u_k, (n, n_term)."""
+    return interpolated(psf.profiles, radius_um / psf.radius_step_um)
+
+
+def interpolated(table: NDArray[np.float64], position: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Interpolate profiles, which are even in the radius, between six points.
 
     Parameters
     ----------
-    psf : SeparablePsf
-        The tables.
-    radius_um : ndarray of float64, shape (n,)
-        Radii within the table, in um.
+    table : ndarray of float64, shape (n_radius, n_term)
+        Profiles at radii 0, 1, 2, ... steps.
+    position : ndarray of float64, shape (n,)
+        Radii in steps.
 
     Returns
     -------
     ndarray of float64, shape (n, n_term)
-        The values u_k.
     """
-    position = radius_um / psf.radius_step_um
     start = np.floor(position).astype(np.int64)
     t = position - start
-    result = np.zeros((len(position), psf.profiles.shape[1]))
+    result = np.zeros((len(position), table.shape[1]))
     offsets = range(-2, 4)
     for offset in offsets:
         others = [other for other in offsets if other != offset]
         factor = np.prod([(t - other) / (offset - other) for other in others], axis=0)
-        row = np.minimum(np.abs(start + offset), len(psf.profiles) - 1)
-        result += factor[:, None] * psf.profiles[row]
+        row = np.minimum(np.abs(start + offset), len(table) - 1)
+        result += factor[:, None] * table[row]
     return result

@@ -138,7 +138,10 @@ def test_planes_of_a_stack_are_the_single_planes():
     assert stack.shape == (2, 3, 128, 128)
     for index, plane in enumerate(planes):
         single = expected_images(emitters, PRESETS["conf1"], TURNS[:2], focus_um=plane)
-        np.testing.assert_array_equal(stack[:, index], single)
+        assert np.abs(stack[:, index] - single).max() <= 2e-3 * single.max()
+        # but not a bit depends on which other planes are taken with it
+        alone = expected_images(emitters, PRESETS["conf1"], TURNS[:2], z_um=[plane])
+        np.testing.assert_array_equal(stack[:, index], alone[:, 0])
     truth = direct_images(emitters, PRESETS["conf1"], TURNS[:2], z_um=planes)
     assert relative_error(stack, truth) <= 1e-3
 

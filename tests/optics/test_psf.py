@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.special import j0, j1
 
+from msl_store.optics.lens import gauss_legendre
 from msl_store.optics.microscope import PRESETS, Microscope
-from msl_store.optics.psf import cutoff, gauss_legendre, point_spread
+from msl_store.optics.psf import cutoff, point_spread
 
 MATCHED = Microscope(name="matched", numerical_aperture=1.2, wavelength_um=0.5, pixel_um=0.1, n_sample=1.515)
 EPI = PRESETS["epi1"]

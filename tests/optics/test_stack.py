@@ -1,0 +1,43 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from msl_store.optics import imaging
+from msl_store.optics.imaging import expected_images
+from msl_store.optics.microscope import PRESETS
+from msl_store.optics.reference import direct_images
+
+UPRIGHT = np.eye(3)[None]
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    microscope=st.sampled_from(list(PRESETS.values())),
+    seed=st.integers(0, 2**32),
+    count=st.integers(1, 15),
+    fields=st.sampled_from([0.1, 1.0, 2.5]),
+    depth=st.sampled_from([0.1, 0.7, 1.5]),
+    tolerance=st.sampled_from([1e-2, 1e-3, 1e-4, 1e-5]),
+    planes=st.lists(st.floats(-3, 3), min_size=1, max_size=3),
+)
+def test_every_plane_is_right_to_the_tolerance(microscope, seed, count, fields, depth, tolerance, planes):
+    microscope = replace(microscope, size_px=(48, 48))
+    half = 24 * microscope.pixel_um * fields
+    emitters = np.random.default_rng(seed).uniform(-1, 1, (count, 3)) * [half, half, depth]
+    images = expected_images(emitters, microscope, UPRIGHT, z_um=planes, tolerance=tolerance)[0]
+    truth = direct_images(emitters, microscope, UPRIGHT, z_um=planes)[0]
+    for image, exact in zip(images, truth, strict=True):
+        assert np.abs(image - exact).max() <= tolerance * exact.max() + count * 1e-9
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_planes_share_the_spreading_of_emitters(name, monkeypatch):
+    spread = []
+    original = imaging._modes
+    monkeypatch.setattr(imaging, "_modes", lambda *given: spread.append(1) or original(*given))
+    emitters = np.random.default_rng(0).normal(size=(500, 3)) * [0.6, 0.4, 0.25]
+    expected_images(emitters, PRESETS[name], UPRIGHT, z_um=np.linspace(-0.6, 0.6, 7))
+    assert len(spread) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +78,9 @@ def timelapse(
     provenance = how_made(scene, optics, z=planes, noise=noise, seed=seed, tolerance=tolerance)
     provenance.update(motion=motion.to_dict(), interval_s=interval_s)
     token = tokenize(provenance)
-    shared = delayed(scene, name=f"scene-{token}", traverse=False)
+    # images need no meshes: without them, workers get and move the emitters only
+    bare = tuple(replace(item, vertices_um=np.empty((0, 3))) for item in scene.placed)
+    shared = delayed(replace(scene, placed=bare), name=f"scene-{token}", traverse=False)
     options: dict[str, Any] = {"z": planes, "tolerance": tolerance}
     peak = None
     if noise:

@@ -28,6 +28,9 @@ MOST_STRAIN = 0.05
 slope of 312 fields was then 0.61.
 """
 
+AT_ONCE = 8192
+"""Points whose waves are in memory together."""
+
 _WANDER, _TUMBLE, _DEFORMATION = range(3)
 
 
@@ -139,16 +142,24 @@ def moved(scene: Scene, motion: Motion, frame: int) -> Scene:
 
 
 def displacement(motion: Motion, points_um: NDArray[np.float64], frame: int) -> NDArray[np.float64]:
-    """Return how far the deformation has displaced points (n, 3) by a frame, in um; zero at frame 0."""
+    """Return how far the deformation has displaced points (n, 3) by a frame, in um; zero at frame 0.
+
+    Of each wave, ``cos(angle + turn) - cos(angle) = -2 sin(turn / 2) sin(angle + turn / 2)``; single precision leaves
+    errors of 1e-6 of the deformation.
+    """
+    moves = np.zeros(points_um.shape)
     if motion.deformation_um == 0:
-        return np.zeros_like(points_um)
+        return moves
     rng = stream(MOTION, motion.seed, _DEFORMATION)
     waves = rng.normal(size=(3, FEATURES)) / motion.deformation_length_um
     pulse, phase, amplitude = _features(rng, motion)
-    angle = points_um @ waves + phase
-    change: NDArray[np.float64] = (np.cos(angle + pulse * frame) - np.cos(angle)) @ amplitude
-    change *= motion.deformation_um
-    return change
+    half = pulse * frame / 2
+    weights = (-2 * motion.deformation_um * np.sin(half)[:, None] * amplitude).astype(np.float32)
+    for first in range(0, len(points_um), AT_ONCE):
+        part = slice(first, first + AT_ONCE)
+        angle = (points_um[part] @ waves + (phase + half)).astype(np.float32)
+        moves[part] = np.sin(angle, out=angle) @ weights
+    return moves
 
 
 def _moved(item: Placed, number: int, motion: Motion, frame: int) -> Placed:

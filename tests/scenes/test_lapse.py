@@ -24,6 +24,8 @@ from msl_store.scenes import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from distributed import Client
+
 MOTION = Motion(drift_um=(0.1, 0.05, 0), spin_deg=3, wander_um=0.2, deformation_um=0.1, bleaching=0.1, seed=2)
 
 
@@ -47,6 +49,13 @@ def test_the_same_bits_on_threads_and_processes_and_in_any_selection(scene: Scen
     np.testing.assert_array_equal(lapse.compute(scheduler="processes").values, values)
     np.testing.assert_array_equal(timelapse(scene, "epi1", MOTION, [3, 1], seed=5).values, values[[3, 1]])
     assert (timelapse(scene, "epi1", MOTION, [3], seed=6).values != values[3]).any()
+
+
+def test_the_same_bits_on_a_cluster(scene: Scene, client: Client) -> None:
+    lapse = timelapse(scene, "epi1", MOTION, 3, seed=5)
+    truth = timelapse_truth(scene, "epi1", MOTION, 3)
+    np.testing.assert_array_equal(lapse.compute().values, lapse.compute(scheduler="synchronous").values)
+    np.testing.assert_array_equal(truth.labels.values, truth.labels.compute(scheduler="synchronous").values)
 
 
 def test_frame_0_equals_the_still_scene(scene: Scene) -> None:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import itertools
 import json
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from shapes_source import ShapesSource
 
 import msl_store as msl
+from ingest.repack import ingest
 from msl_store.geometry.inside import inside
 from msl_store.scenes import Scene, compose, label_volume, masks, recompose
+from msl_store.store import locate
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SEED = 4
 
@@ -143,9 +150,14 @@ def test_bad_arguments_say_what_is_allowed(library: msl.Library, arguments: dict
         compose(library, **{"ids": library.ids, **arguments})
 
 
-def test_unknown_instances_and_such_without_a_mesh_are_named(library: msl.Library) -> None:
+def test_unknown_instances_and_such_without_a_mesh_are_named(library: msl.Library, tmp_path: Path) -> None:
     with pytest.raises(msl.MissingError, match="99"):
         compose(library, [99], field_um=5)
+    attributes = {"title": "shapes", "license": "CC0-1.0"}
+    ingest(ShapesSource(30), locate(tmp_path / "library.zarr"), attributes=attributes)
+    everything = msl.open(tmp_path / "library.zarr").with_set_aside()
+    with pytest.raises(msl.MissingError, match="instance 300 has no mesh"):
+        compose(everything, [10, 300], field_um=5)
 
 
 def _only(scene: Scene, place: int) -> Scene:

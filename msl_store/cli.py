@@ -75,7 +75,7 @@ def info(url: Url, option: StorageOption = None, as_json: JsonFlag = False) -> N
 def simulate(
     url: Url,
     destination: Annotated[str, typer.Argument(help="Where the edition goes: a path or s3://bucket/name.zarr.")],
-    microscope: Annotated[str, typer.Option(help="conf1, conf2 or epi1, or a JSON file that describes one.")],
+    microscope: Annotated[str, typer.Option(help="conf1, conf2, epi1, an instrument, or a JSON or YAML file.")],
     views: Annotated[str, typer.Option(help="Rotations, as in 0,x90.")] = "0,x90,x180,y90,y180,z90",
     z: Annotated[str | None, typer.Option(help="Focal planes in um above the middle, as in -0.5,0,0.5.")] = None,
     mode: Annotated[

@@ -14,6 +14,7 @@ from msl_store import schema
 from msl_store.errors import UsageError
 from msl_store.layout import blocks_of
 from msl_store.library import Library
+from msl_store.optics.description import read_description
 from msl_store.optics.exposure import checked_mode, emitters_of, expose, rotations
 from msl_store.optics.microscope import Microscope, get_microscope
 from msl_store.schema import BLOCK
@@ -51,7 +52,8 @@ def simulate(
     library : Library
         With meshes.
     microscope : str or Microscope
-        A preset's name (``conf1``, ``conf2``, ``epi1``) or a description.
+        A preset's name (``conf1``, ``conf2``, ``epi1``), an instrument's (``confocal-60x-oil``, ...; see
+        `msl_store.optics.instruments`) or a description.
     views : sequence of str
         Rotations by name, of ``0 x90 x180 y90 y180 z90``.
     z : sequence of float, optional
@@ -142,13 +144,19 @@ def simulate(
 
 
 def read_microscope(name: str) -> Microscope:
-    """Return a preset by its name, or the microscope that a JSON file describes."""
-    if not name.endswith(".json"):
+    """Return a known microscope by its name, or the one that a JSON or YAML file describes.
+
+    Raises
+    ------
+    UsageError
+        No microscope has the name, or the file is not what `msl_store.optics.description.write_description` writes.
+    """
+    if not name.endswith((".json", ".yaml", ".yml")):
         return get_microscope(name)
     try:
-        return Microscope.from_dict(json.loads(Path(name).read_text()))
-    except (OSError, ValueError, TypeError) as error:
-        raise UsageError(f"{name}: {error}; allowed is JSON as Microscope.to_dict writes it") from error
+        return read_description(Path(name).read_text())
+    except (OSError, UsageError) as error:
+        raise UsageError(f"{name}: {error}") from error
 
 
 def _check(views: Sequence[str], z: Sequence[float] | None, seed: int, tolerance: float) -> None:

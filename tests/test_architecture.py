@@ -34,7 +34,7 @@ HOMES = {
     "fsspec": {"msl_store.store"},
     "boto3": set(),
     "botocore": {"msl_store.store"},
-    "dask": {"msl_store.blockwise", "msl_store.simulation"},
+    "dask": {"msl_store.blockwise", "msl_store.scenes", "msl_store.simulation"},
     "distributed": {"msl_store.blockwise"},
     "s3fs": set(),
     "tensorstore": set(),

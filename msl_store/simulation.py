@@ -60,7 +60,7 @@ def simulate(
         Focal planes in um above each shape's middle; without it, one image a view and no dimension ``z``.
     mode : {"corrected", "published"}
         ``corrected``: true rotations, all emitters, independent noise, focus on the shape's middle. ``published``: as
-        the published images were made, with their rotations, dropped half, focus and noise (DESIGN section 3).
+        the published images were made, with their rotations, dropped half, focus and noise, as measured on them.
     noise : bool
         Camera counts (uint16), or the expected image without noise (float32 photons).
     seed : int

@@ -34,7 +34,7 @@ _EMITTERS, _NOISE, _FIELD, _BRIGHTNESS, _CHIP = range(5)
 """Purposes of the random streams."""
 
 SHARED_NOISE = frozenset({"conf1"})
-"""Microscopes whose published images all carry one noise field (measured: correlation 1.00 over views and instances)."""
+"""Microscopes whose published images all carry one noise field (measured correlation 1.00 over views, instances)."""
 
 
 def checked_mode(mode: str) -> Mode:

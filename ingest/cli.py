@@ -20,6 +20,7 @@ from msl_store.console import (
     progress_bar,
     run,
     say,
+    say_size,
     set_verbosity,
     show,
     size_text,
@@ -76,6 +77,8 @@ def zips(
     with progress_bar("ingest", "instances") as update:
 
         def tell(state: Progress) -> None:
+            if state.stored_bytes == 0:
+                say_size(state.all_bytes, library)
             update(state.instances, state.all_instances, size_text(state.stored_bytes))
 
         found = ingest(

@@ -78,13 +78,14 @@ class Report:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an ingest is: blocks and instances done out of how many, bytes written by this run."""
+    """How far an ingest is: blocks and instances done out of how many, bytes written, and all before compression."""
 
     blocks: int
     all_blocks: int
     instances: int
     all_instances: int
     stored_bytes: int
+    all_bytes: int
 
 
 def select_entries(listing: Listing, *, ids: Sequence[int] | None = None, limit: int | None = None) -> Listing:
@@ -195,6 +196,7 @@ class _Tally:
         self._blocks = blocks
         self._instances = instances
         self._report = report
+        self._all_bytes = layout.nbytes
         self.stored_bytes = 0
 
     def add(self, block: int, stored: int | None) -> None:
@@ -209,7 +211,14 @@ class _Tally:
     def say(self) -> None:
         """Report."""
         self._report(
-            Progress(self._blocks, self._layout.blocks, self._instances, self._layout.instances, self.stored_bytes)
+            Progress(
+                self._blocks,
+                self._layout.blocks,
+                self._instances,
+                self._layout.instances,
+                self.stored_bytes,
+                self._all_bytes,
+            )
         )
 
 

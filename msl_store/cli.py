@@ -18,6 +18,7 @@ from msl_store.console import (
     ids_of,
     progress_bar,
     run,
+    say_size,
     set_verbosity,
     show,
     size_text,
@@ -122,6 +123,7 @@ def simulate(
         seed=seed,
         tolerance=tolerance,
     )
+    say_size(images.nbytes, destination)
     with progress_bar("simulate", "blocks") as update:
         written = write_edition(
             images,

@@ -112,6 +112,12 @@ def say(text: str) -> None:
         print(text, file=sys.stderr)
 
 
+def say_size(size: int, what: str) -> None:
+    """Say on stderr how large something is, where it is large."""
+    if size > LARGE_BYTES:
+        say(f"{what}: {size_text(size)} before compression")
+
+
 @contextmanager
 def progress_bar(label: str, unit: str) -> Iterator[Callable[[int, int, str], None]]:
     """Show progress on stderr; give a function to call with (done, all, remark)."""

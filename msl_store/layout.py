@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -70,6 +71,17 @@ class Layout:
     def blocks(self) -> int:
         """How many blocks the library has."""
         return -(-self.instances // BLOCK)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all values before compression, the gaps of ragged arrays left out."""
+        total = 0
+        for spec in self.arrays:
+            extents = self.array(spec).shape
+            if spec.kind == "ragged":
+                extents = (sum(self.vertex_counts if spec.dims[0] == "vertex" else self.face_counts), *extents[1:])
+            total += math.prod(extents) * np.dtype(spec.dtype).itemsize
+        return total
 
     def rows(self, block: int) -> range:
         """Return the rows of a block."""

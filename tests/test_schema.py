@@ -157,3 +157,11 @@ def test_what_is_no_library_says_why(attributes, arrays, message):
 
 def test_a_library_passes_with_arrays_of_others_in_it():
     assert schema.check("u://x", {"msl_schema_version": 1}, {**DIMS, "mine/extra": ("what", "ever")}) is None
+
+
+def test_the_size_before_compression_is_that_of_all_values():
+    layout = Layout(2, library_sizes(samples=10, queries=16), (5, 7), (4, 0))
+    values = 2 * (2 * 10 * 3 * 4) + 2 * (16 * 3 * 2 + 2) + (12 * 12 + 4 * 12) + 2 * 18 * 128 * 128 * 2
+    columns = layout.nbytes - values
+    assert 0 < columns < 2000
+    assert Layout(4, library_sizes(samples=10, queries=16)).nbytes > layout.nbytes

@@ -1,11 +1,14 @@
 """The library on a disk, in a bucket or on a web server: the only package that knows zarr and object stores."""
 
 from msl_store.store.objects import Objects, RangeFile, locate, locate_file
+from msl_store.store.packing import pack, unpack
 from msl_store.store.publication import Publication, commit_block, joined
 from msl_store.store.reading import Store, StoredArray, Want, open_store
+from msl_store.store.volumes import BlockArray, ZarrArray, zarr_node
 from msl_store.store.writing import BlockWriter
 
 __all__ = [
+    "BlockArray",
     "BlockWriter",
     "Objects",
     "Publication",
@@ -13,9 +16,13 @@ __all__ = [
     "Store",
     "StoredArray",
     "Want",
+    "ZarrArray",
     "commit_block",
     "joined",
     "locate",
     "locate_file",
     "open_store",
+    "pack",
+    "unpack",
+    "zarr_node",
 ]

@@ -125,6 +125,14 @@ def column_object(array: ArrayLayout, values: NDArray[Any]) -> tuple[str, bytes]
     return f"{array.spec.path}/c/{'/'.join('0' * len(array.chunk))}", encode_chunk(full)
 
 
+def compressors(dtype: np.dtype[Any]) -> list[Any]:
+    """Return zarr's codecs for what `encode_chunk` does to values of a type."""
+    from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
+
+    blosc = BloscCodec(typesize=dtype.itemsize, cname="zstd", clevel=LEVEL, shuffle=BloscShuffle.bitshuffle)
+    return [blosc, Crc32cCodec()]
+
+
 def metadata(
     layout: Layout,
     lengths: Mapping[str, int],
@@ -162,23 +170,13 @@ def metadata(
 
 def _create(group: Any, spec: ArraySpec, array: ArrayLayout) -> None:
     """Create one array's metadata in a zarr group."""
-    from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
-
     group.create_array(
         spec.path.partition("/")[2],
         shape=array.shape,
         dtype=spec.dtype,
         chunks=array.chunk,
         shards=None if array.shard is None else {"shape": array.shard, "index_location": "start"},
-        compressors=[
-            BloscCodec(
-                typesize=np.dtype(spec.dtype).itemsize,
-                cname="zstd",
-                clevel=LEVEL,
-                shuffle=BloscShuffle.bitshuffle,
-            ),
-            Crc32cCodec(),
-        ],
+        compressors=compressors(np.dtype(spec.dtype)),
         fill_value=spec.fill,
         dimension_names=spec.dims,
         attributes=spec.attributes,

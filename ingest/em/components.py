@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
 
-from ingest.em.volume import Box, digest_of
+from ingest.em.volume import Box
 from msl_store.errors import UsageError
 from msl_store.store import unpack
 
@@ -169,11 +169,6 @@ def chosen(components: Components, labelling: Labelling, *, dust: int = DUST, bo
         keep &= ~components.touches_border
     found = components.taken(keep)
     return found if labelling.by_label else replace(found, ids=np.arange(1, len(found) + 1))
-
-
-def choice_digest(labels: Stage, *, dust: int, border: Border) -> str:
-    """Return a digest of what `chosen` depends on."""
-    return digest_of(labels.digest, dust, border)
 
 
 def _roots(count: int, edges: NDArray[np.int64]) -> tuple[int, NDArray[np.int64]]:

@@ -169,12 +169,10 @@ class Library:
             if name in {"origin", "status"}:
                 meanings = self._store.groups["instances"]["origins"] if name == "origin" else schema.STATUS
                 chosen = np.array(meanings, dtype=np.dtypes.StringDType())[chosen].astype(object)
-            if array.dims == ("instance", "axis"):
-                stem = name.removesuffix("_um")
-                for axis in range(chosen.shape[1]):
-                    variables[f"{stem}_{axis}_um"] = ("instance", chosen[:, axis], dict(array.attributes))
-            else:
-                variables[name] = ("instance", chosen, dict(array.attributes))
+            stem = name.removesuffix("_um")
+            for place in np.ndindex(*chosen.shape[1:]):
+                numbered = "_".join([stem, *map(str, place)]) + name[len(stem) :]
+                variables[numbered] = ("instance", chosen[(slice(None), *place)], dict(array.attributes))
         return xr.Dataset(variables, {"instance": ("instance", self.ids)}, self.attributes)
 
     @cached_property
@@ -206,6 +204,23 @@ class Library:
         """Return one instance's query points and whether each is inside, in the normalized frame."""
         return self._part(instance, "occupancy")  # type: ignore[no-any-return]
 
+    def sdf(self, instance: int) -> NDArray[np.float16]:
+        """Return the signed distances of one instance's occupancy points, shape (n_query,): negative inside.
+
+        In the normalized frame, as the points are; only libraries made from EM volumes have them.
+        """
+        return self._part(instance, "sdf")  # type: ignore[no-any-return]
+
+    def voxel_grid(self, instance: int, edge: int = 64) -> NDArray[np.bool_]:
+        """Return which voxels of the normalized frame's cube [-0.5, 0.5]^3 are inside, shape (edge, edge, edge).
+
+        Only libraries made from EM volumes have grids, of the edges that were asked for.
+        """
+        grids: Mapping[int, NDArray[np.bool_]] = self._part(instance, "voxel_grids")
+        if edge not in grids:
+            raise MissingError(f"{self.url}: has no voxel grid of edge {edge}; it has {', '.join(map(str, grids))}")
+        return grids[edge]
+
     def instance(self, instance: int) -> Instance:
         """Return everything that one instance has."""
         return next(self.instances([instance]))
@@ -230,7 +245,7 @@ class Library:
         ids : sequence of int, optional
             Which, in which order; all by default.
         parts : sequence of str
-            Of ``mesh``, ``point_cloud``, ``occupancy``, ``images``.
+            Of ``mesh``, ``point_cloud``, ``occupancy``, ``images``, ``sdf``, ``voxel_grids``.
         batch : int
             Instances read together; whole ones take about 7 MB each in memory.
         """

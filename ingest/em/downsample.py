@@ -181,4 +181,3 @@ def copied(
     tasks = {number: partial(plan.copy, stage, number) for number in range(len(plan.grid))}
     stage.run(tasks, scheduler=scheduler, progress=progress)
     return replace(zarr_volume(target.reading(), None), digest=stage.digest)
-

@@ -122,7 +122,7 @@ def open_hdf5(objects: Objects, file: str, dataset: str | None) -> Hdf5Volume:
         (dataset,) = found
     elif f"/{dataset.strip('/')}" not in found:
         raise MissingError(
-            f"{place}: has no dataset {dataset} of three axes; it has {', '.join(found[:8]) or 'none'}: name one of them"
+            f"{place}: has no dataset {dataset} of three axes; it has {', '.join(found[:8]) or 'none'}: name another"
         )
     volume = Hdf5Volume(objects, file, f"/{dataset.strip('/')}")
     checked_labels(volume.name, volume.shape, volume.dtype)

@@ -9,7 +9,6 @@ import numba
 import numpy as np
 
 from ingest.em.downsample import CHUNK
-from ingest.em.volume import Grid
 from msl_store.errors import UsageError
 from msl_store.store import BlockArray, pack
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ingest.em.stages import Stage
-    from ingest.em.volume import Volume
+    from ingest.em.volume import Grid, Volume
 
 Connectivity = Literal[6, 18, 26]
 
@@ -64,9 +63,7 @@ class Labelling:
         labels, count = pieces_of(values, self.connectivity, by_label=self.by_label)
         measures = measure_pieces(labels, values, count, box.start, self.grid.shape)
         self.labels(stage).put(self.grid.place(number), labels)
-        planes = {
-            name: labels.take(0 if name.startswith("low") else -1, axis=int(name[-1])) for name in FACES
-        }
+        planes = {name: labels.take(0 if name.startswith("low") else -1, axis=int(name[-1])) for name in FACES}
         stage.work.put(stage.path(f"faces/{number:012d}"), pack(planes))
         stage.finish(number, pack(measures))
 

@@ -55,7 +55,9 @@ class BlockPlanes:
         return plane
 
 
-def joined_pairs(here: BlockPlanes, there: BlockPlanes, step: Sequence[int], connectivity: Connectivity) -> NDArray[np.uint32]:
+def joined_pairs(
+    here: BlockPlanes, there: BlockPlanes, step: Sequence[int], connectivity: Connectivity
+) -> NDArray[np.uint32]:
     """Return which pieces of a block continue in a neighbouring one.
 
     Voxels on both sides of the border are compared at every shift along it that the connectivity allows: a neighbour

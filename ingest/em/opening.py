@@ -66,7 +66,7 @@ def open_volume(
         found = open_slices(place)
     if found is None:
         raise MissingError(
-            f"{place.url}: there is no volume; allowed are a TIFF ({', '.join(TIFF)}) or HDF5 ({', '.join(HDF5)}) file, "
-            "a Zarr array or OME-Zarr image, and a folder of TIFF or PNG slices"
+            f"{place.url}: there is no volume; allowed are a TIFF ({', '.join(TIFF)}) or HDF5 ({', '.join(HDF5)}) "
+            "file, a Zarr array or OME-Zarr image, and a folder of TIFF or PNG slices"
         )
     return found

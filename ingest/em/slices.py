@@ -93,7 +93,7 @@ def open_slices(objects: Objects) -> SliceFolder | None:
         return None
     kinds = {path.lower().rpartition(".")[2].replace("tiff", "tif") for path, _ in listed}
     if len(kinds) > 1:
-        raise FormatError(f"{objects.url}: holds {' and '.join(sorted(kinds))} images; keep the slices of one kind there")
+        raise FormatError(f"{objects.url}: holds {' and '.join(sorted(kinds))} images; keep slices of one kind there")
     listed.sort(key=lambda item: _natural(item[0]))
     files = tuple(path for path, _ in listed)
     first = _decoded(objects, files[0])

@@ -86,9 +86,7 @@ class SampleVolume:
         """Make the voxels of a box."""
         out = np.zeros(box.shape, self.dtype)
         lattice = [-(-extent // CELL) + 1 for extent in self.shape]
-        near = [
-            range((a - REACH) // CELL, -(-(b + REACH) // CELL)) for a, b in zip(box.start, box.stop, strict=True)
-        ]
+        near = [range((a - REACH) // CELL, -(-(b + REACH) // CELL)) for a, b in zip(box.start, box.stop, strict=True)]
         for place in product(*near):
             if not all(-1 <= at < count for at, count in zip(place, lattice, strict=True)):
                 continue
@@ -164,9 +162,8 @@ def _ring(rng: np.random.Generator, middle: NDArray[np.float64]) -> list[Tube]:
 def _branched(rng: np.random.Generator, middle: NDArray[np.float64]) -> list[Tube]:
     width = rng.uniform(6, 9)
     stem = _centred(_line(rng, middle, rng.uniform(80, 160), 0.1), middle)
-    lines = [stem]
-    for at in rng.integers(len(stem) // 4, 3 * len(stem) // 4, int(rng.integers(1, 4))):
-        lines.append(_line(rng, stem[at], rng.uniform(30, 80), 0.1))
+    starts = rng.integers(len(stem) // 4, 3 * len(stem) // 4, int(rng.integers(1, 4)))
+    lines = [stem, *(_line(rng, stem[at], rng.uniform(30, 80), 0.1) for at in starts)]
     return [Tube(line, _radii(rng, len(line), width)) for line in lines]
 
 

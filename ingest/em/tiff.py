@@ -1,4 +1,4 @@
-"""TIFF stacks as volumes: one file, plain, BigTIFF, ImageJ or OME, of which only the strips or tiles wanted are read."""
+"""TIFF stacks as volumes: one file, plain, BigTIFF, ImageJ or OME, only the strips or tiles wanted are read."""
 
 from __future__ import annotations
 

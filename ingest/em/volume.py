@@ -108,9 +108,7 @@ class Grid:
 
     def blocks_of(self, box: Box) -> Iterator[int]:
         """Yield the numbers of the blocks that a box touches."""
-        ranges = [
-            range(a // side, -(-b // side)) for a, b, side in zip(box.start, box.stop, self.block, strict=True)
-        ]
+        ranges = [range(a // side, -(-b // side)) for a, b, side in zip(box.start, box.stop, self.block, strict=True)]
         return (self.number(place) for place in product(*ranges))
 
 

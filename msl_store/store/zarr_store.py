@@ -51,9 +51,7 @@ class ReadOnlyObjects(Store):
         (parts,) = self._objects.find_many([(key, ranges)])
         return parts[0] if parts else None
 
-    async def get(
-        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
-    ) -> Buffer | None:
+    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         """Return an object or a part of it, None where there is none."""
         data = await asyncio.to_thread(self._get, key, byte_range)
         return None if data is None else prototype.buffer.from_bytes(bytes(data))

@@ -66,16 +66,12 @@ def test_half_of_a_cell_is_outside():
 def test_a_copy_made_in_blocks_is_that_made_whole(values, factor, budget):
     volume = held(values)
     stage = Stage(locate("memory://work"), "volume", f"{abs(hash((values.tobytes(), factor, budget))):016x}")
-    result = copied(
-        copying(volume, factor, budget), stage, scheduler="synchronous", progress=lambda *_: None
-    )
+    result = copied(copying(volume, factor, budget), stage, scheduler="synchronous", progress=lambda *_: None)
     np.testing.assert_array_equal(result.read(Box((0, 0, 0), result.shape)), reference(values, factor))
     assert result.digest == stage.digest
 
 
-@given(
-    st.tuples(*[st.integers(1, 300)] * 3), FACTOR, st.tuples(*[st.integers(4, 3000)] * 3), st.integers(10**4, 10**8)
-)
+@given(st.tuples(*[st.integers(1, 300)] * 3), FACTOR, st.tuples(*[st.integers(4, 3000)] * 3), st.integers(10**4, 10**8))
 def test_blocks_of_a_copy_keep_to_the_budget_and_are_multiples_of_chunks(chunk, factor, shape, budget):
     chunk = tuple(map(min, zip(chunk, shape, strict=True)))
     small = tuple(extent // f for extent, f in zip(shape, factor, strict=True))

@@ -38,14 +38,26 @@ def ingest_block(
     writer = BlockWriter(layout, block)
     columns: dict[str, list[Any]] = {}
     findings: list[dict[str, Any]] = []
+    unknown = _unknown(layout)
     for row, entry, record in zip(layout.rows(block), entries, source.records(entries), strict=True):
         for path, value in {
+            **unknown,
             **_write_record(writer, row, record, kind),
             "instances/origin": origins.index(entry.origin),
         }.items():
             columns.setdefault(path, []).append(value)
         findings += [asdict(finding) for finding in record.findings]
     return commit_block(target, block, writer, {"columns": columns, "findings": findings})
+
+
+def _unknown(layout: Layout) -> dict[str, Any]:
+    """Return what stands in the columns that only some libraries have, for an instance without a value there."""
+    further = {spec.path for spec in schema.FURTHER_ARRAYS if spec.kind == "column"}
+    return {
+        spec.path: np.full(layout.array(spec).shape[1:], spec.fill, spec.dtype).tolist()
+        for spec in layout.arrays
+        if spec.path in further
+    }
 
 
 def _write_record(writer: BlockWriter, row: int, record: Record, kind: LibraryKind) -> dict[str, Any]:

@@ -212,7 +212,7 @@ class Library:
         return self._part(instance, "sdf")  # type: ignore[no-any-return]
 
     def voxel_grid(self, instance: int, edge: int = 64) -> NDArray[np.bool_]:
-        """Return which voxels of the normalized frame's cube [-0.5, 0.5]^3 are inside, shape (edge, edge, edge).
+        """Return which voxels of the normalized frame's cube [-0.55, 0.55]^3 are inside, shape (edge, edge, edge).
 
         Only libraries made from EM volumes have grids, of the edges that were asked for.
         """

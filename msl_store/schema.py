@@ -274,7 +274,7 @@ GROUPS: Mapping[str, str] = {
     "occupancy": "random query points in the normalized frame with the answer to inside?",
     "images": "microscope images",
     "sdf": "signed distances of the occupancy's query points to the surface, in the normalized frame",
-    "voxel_grid": "voxels of the cube [-0.5, 0.5]^3 of the normalized frame with the answer to inside?",
+    "voxel_grid": "voxels of the cube [-0.55, 0.55]^3 of the normalized frame with the answer to inside?",
 }
 
 

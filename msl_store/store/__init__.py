@@ -2,7 +2,7 @@
 
 from msl_store.store.objects import Objects, RangeFile, locate, locate_file
 from msl_store.store.packing import pack, unpack
-from msl_store.store.publication import Publication, commit_block, joined
+from msl_store.store.publication import Publication, commit_block, held, joined, make_way
 from msl_store.store.reading import Store, StoredArray, Want, open_store
 from msl_store.store.volumes import BlockArray, ZarrArray, zarr_node
 from msl_store.store.writing import BlockWriter
@@ -18,9 +18,11 @@ __all__ = [
     "Want",
     "ZarrArray",
     "commit_block",
+    "held",
     "joined",
     "locate",
     "locate_file",
+    "make_way",
     "open_store",
     "pack",
     "unpack",

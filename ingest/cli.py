@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ingest.em.cli import em, sample_volume
 from msl_store.console import (
     PARTIAL_EXIT,
     JsonFlag,
@@ -108,6 +109,9 @@ def zips(
         raise typer.Exit(PARTIAL_EXIT)
 
 
+app.command()(em)
+
+
 @app.command()
 def verify(
     sources: Annotated[list[str], typer.Argument(help="What the library was made from.")],
@@ -184,6 +188,9 @@ def sample(
         )
     size = sum(path.stat().st_size for path in written)
     print(f"{folder}: {instances} instances in {len(written)} zips, {size_text(size)}")
+
+
+app.command("sample-volume")(sample_volume)
 
 
 def main() -> None:

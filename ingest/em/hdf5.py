@@ -64,7 +64,8 @@ class Hdf5Volume:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of the labels."""
-        return np.dtype(self._dataset.dtype)
+        found: np.dtype[Any] = np.dtype(self._dataset.dtype)
+        return found
 
     @property
     def chunk(self) -> Triple:

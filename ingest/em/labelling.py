@@ -63,7 +63,9 @@ class Labelling:
         labels, count = pieces_of(values, self.connectivity, by_label=self.by_label)
         measures = measure_pieces(labels, values, count, box.start, self.grid.shape)
         self.labels(stage).put(self.grid.place(number), labels)
-        planes = {name: labels.take(0 if name.startswith("low") else -1, axis=int(name[-1])) for name in FACES}
+        planes = {
+            name: np.asarray(labels.take(0 if name.startswith("low") else -1, axis=int(name[-1]))) for name in FACES
+        }
         stage.work.put(stage.path(f"faces/{number:012d}"), pack(planes))
         stage.finish(number, pack(measures))
 
@@ -106,7 +108,7 @@ def pieces_of(
     import cc3d
 
     found, count = cc3d.connected_components(plain, connectivity=connectivity, return_N=True, out_dtype=np.uint32)
-    return found, int(count)
+    return found.astype(np.uint32, copy=False), int(count)
 
 
 def measure_pieces(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 BLOCKS_A_TASK = 16
 
-LATER = [step for step in product((-1, 0, 1), repeat=3) if step > (0, 0, 0)]
+LATER = [(a, b, c) for a, b, c in product((-1, 0, 1), repeat=3) if (a, b, c) > (0, 0, 0)]
 """The half of the 26 neighbouring blocks that come later: every pair of blocks is looked at once."""
 
 

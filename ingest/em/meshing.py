@@ -129,8 +129,7 @@ class Meshing:
                 f"more with --largest (about {BYTES_A_VOXEL} bytes of memory each)"
             )
         mask = self.solid(place.crop(margin))
-        smoothing = "constrained" if self.recipe.name == "paper" else "gaussian"
-        mesh = mesh_of_mask(mask, smoothing=smoothing)
+        mesh = mesh_of_mask(mask, smoothing="constrained" if self.recipe.name == "paper" else "gaussian")
         vertices = (mesh.vertices * self.proportions).astype(np.float32)
         return Mesh(vertices, mesh.faces), {}
 

@@ -137,7 +137,7 @@ def _radii(rng: np.random.Generator, count: int, width: float) -> NDArray[np.flo
 
 
 def _centred(points: NDArray[np.float64], middle: NDArray[np.float64]) -> NDArray[np.float64]:
-    return points + middle - points.mean(axis=0)
+    return np.asarray(points + middle - points.mean(axis=0))
 
 
 def _rod(rng: np.random.Generator, middle: NDArray[np.float64]) -> list[Tube]:

@@ -72,7 +72,8 @@ class TiffVolume:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of the labels."""
-        return np.dtype(self._series.dtype).newbyteorder("=")
+        found: np.dtype[Any] = np.dtype(self._series.dtype).newbyteorder("=")
+        return found
 
     @property
     def chunk(self) -> Triple:

@@ -122,7 +122,8 @@ class ZarrArray:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of the values."""
-        return np.dtype(self._array.dtype)
+        found: np.dtype[Any] = np.dtype(self._array.dtype)
+        return found
 
     @property
     def chunk(self) -> tuple[int, ...]:
@@ -181,6 +182,7 @@ class BlockArray:
         from zarr.storage import MemoryStore
 
         memory: dict[str, Any] = {}
+        shards: Any = None if self.block == self.chunk else {"shape": self.block, "index_location": "start"}
         store = MemoryStore(memory)
         zarr.create_array(
             store,
@@ -188,7 +190,7 @@ class BlockArray:
             shape=self.shape,
             dtype=self.dtype,
             chunks=self.chunk,
-            shards=None if self.block == self.chunk else {"shape": self.block, "index_location": "start"},
+            shards=shards,
             compressors=compressors(np.dtype(self.dtype)),
             fill_value=0,
             dimension_names=dims,

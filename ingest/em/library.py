@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ingest.em.meshing import Meshing, Recipe, mesh_objects
@@ -175,6 +176,7 @@ def ingest_volume(
     MissingError
         The volume has no object that is kept, or not those asked for.
     """
+    began = time.perf_counter()
     plan = plan or Plan()
     fine = voxel_size(volume, plan.voxel_nm)
     asked = {"ids": None if ids is None else sorted(set(ids)), "limit": limit, "attributes": dict(attributes)}
@@ -213,4 +215,4 @@ def ingest_volume(
     if work is None:
         for path, _ in place.list():
             place.delete(path)
-    return report
+    return replace(report, seconds=time.perf_counter() - began)

@@ -12,7 +12,9 @@ import numpy as np
 from ingest.em.objects import Place, Segmented, place_of
 from ingest.em.volume import Edges, digest_of
 from msl_store.errors import UsageError
+from msl_store.geometry.decimate import decimated
 from msl_store.geometry.meshing import mesh_of_mask
+from msl_store.geometry.repair import repaired
 from msl_store.shapes import Mesh
 from msl_store.store import pack
 
@@ -106,13 +108,15 @@ class Meshing:
         """Return how many voxels of outside an object's crop has along each axis."""
         return [MARGIN + math.ceil(self.recipe.dilate / side) for side in self.proportions.tolist()]
 
-    def mesh(self, place: Place) -> tuple[Mesh, dict[str, float]]:
+    def mesh(self, place: Place) -> tuple[Mesh, tuple[str, ...], dict[str, float]]:
         """Crop and mesh one object.
 
         Returns
         -------
         mesh : Mesh
-            Closed, faces outwards, vertices float32 in the library's unit; 0 is the centre of the crop's first voxel.
+            Faces outwards, vertices float32 in the library's unit; 0 is the centre of the crop's first voxel.
+        problems : tuple of str
+            Why it is not watertight; empty where it is.
         columns : dict
             What the object's voxels tell, by columns of the library's table.
 
@@ -130,8 +134,11 @@ class Meshing:
             )
         mask = self.solid(place.crop(margin))
         mesh = mesh_of_mask(mask, smoothing="constrained" if self.recipe.name == "paper" else "gaussian")
-        vertices = (mesh.vertices * self.proportions).astype(np.float32)
-        return Mesh(vertices, mesh.faces), {}
+        vertices, faces = mesh.vertices * self.proportions, mesh.faces.astype(np.int64)
+        if self.recipe.decimate is not None:
+            vertices, faces = decimated(vertices, faces, ratio=self.recipe.decimate)
+        vertices, faces, repair = repaired(vertices.astype(np.float32), faces)
+        return Mesh(vertices.astype(np.float32), faces.astype(np.uint32)), repair.problems, {}
 
     def solid(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return a mask dilated and without voids, as the recipe says."""
@@ -153,12 +160,14 @@ def mesh_object(meshing: Meshing, place: Place, stage: Stage, number: int, colum
     facts: dict[str, Any] = {
         "columns": {**columns, "origin_um": (start * np.asarray(meshing.edges_nm) / 1000).tolist()},
         "reason": None,
+        "problems": [],
         "place": name,
     }
     vertices, faces = np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint32)
     try:
-        mesh, measured = meshing.mesh(place)
+        mesh, problems, measured = meshing.mesh(place)
         vertices, faces = mesh.vertices, mesh.faces
+        facts["problems"] = list(problems)
         facts["columns"].update(measured)
     except UsageError as error:
         facts["reason"] = str(error)

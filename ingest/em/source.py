@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -144,9 +144,14 @@ class EMSource:
                 yield Record(entry.id, findings=(finding,), columns=facts["columns"])
             else:
                 mesh = Mesh(arrays["vertices"], arrays["faces"])
-                yield make_record(
-                    entry.id, mesh, self.forms, voxel_um=self.voxel_um, columns=facts["columns"], place=facts["place"]
+                place = facts["place"]
+                found = make_record(
+                    entry.id, mesh, self.forms, voxel_um=self.voxel_um, columns=facts["columns"], place=place
                 )
+                marks = tuple(
+                    Finding(place, f"its mesh is not watertight: {why}", entry.id) for why in facts["problems"]
+                )
+                yield replace(found, findings=marks + found.findings)
 
 
 def make_record(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import pytest
+from held_volume import HeldVolume
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
@@ -16,7 +16,7 @@ from ingest.em.components import all_components, chosen
 from ingest.em.labelling import FACES, NEIGHBOURS, Labelling, block_of, measure_pieces, pieces_of
 from ingest.em.merging import LATER, BlockPlanes, joined_pairs, joined_pieces
 from ingest.em.stages import Stage
-from ingest.em.volume import Box, Grid
+from ingest.em.volume import Grid
 from msl_store.errors import UsageError
 from msl_store.store import locate
 
@@ -24,20 +24,6 @@ pytest.importorskip("cc3d")
 pytest.importorskip("fastremap")
 
 FRESH = itertools.count()
-
-
-@dataclass(frozen=True)
-class Held:
-    """A volume in memory."""
-
-    values: np.ndarray
-
-    @property
-    def shape(self):
-        return self.values.shape
-
-    def read(self, box: Box):
-        return self.values[box.slices]
 
 
 def quiet(*_):
@@ -50,7 +36,7 @@ def taken_apart(values, block, connectivity, *, by_label=False, scheduler="synch
     work = locate(f"memory://labelling-{next(FRESH)}")
     start = Stage(work, "labels", "start")
     labelling.labels(start).create(("z", "y", "x"))
-    tasks = {n: partial(labelling.label_block, Held(values), start, n) for n in range(len(labelling.grid))}
+    tasks = {n: partial(labelling.label_block, HeldVolume(values), start, n) for n in range(len(labelling.grid))}
     start.run(tasks, scheduler=scheduler, progress=quiet)
     joined = joined_pieces(labelling, start, start.next("joins"), scheduler=scheduler, progress=quiet)
     found = all_components(labelling, start, joined)

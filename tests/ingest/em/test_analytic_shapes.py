@@ -1,9 +1,9 @@
 """Bodies whose measures are known, through the whole way: volume, objects, meshes, library, table.
 
-With an edge h of the voxels and a radius r, the fast recipe's Gaussian of one voxel takes 3 (h / r)^2 of a ball's volume
-(the surface moves by its curvature), flat triangles whose corners lie on the surface up to 1 (h / r)^2, and up to as much
-again is left to the voxels' chance; of the area two thirds of that. A tube loses less. The paper's recipe puts the
-surface half a voxel inside: h / 2 times the area is lost, and with it a share of the area that is no larger.
+With an edge h of the voxels and a radius r, the fast recipe's Gaussian of one voxel takes 3 (h / r)^2 of a ball's
+volume (the surface moves by its curvature), flat triangles whose corners lie on the surface up to 1 (h / r)^2, and up
+to as much again is left to the voxels' chance; of the area two thirds of that. A tube loses less. The paper's recipe
+puts the surface half a voxel inside: h / 2 times the area is lost, and with it a share of the area that is no larger.
 """
 
 from __future__ import annotations

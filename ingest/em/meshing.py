@@ -19,7 +19,7 @@ from msl_store.shapes import Mesh
 from msl_store.store import pack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -34,8 +34,8 @@ MARGIN = 2
 LARGEST = 2**26
 """Voxels of the largest crop that is meshed (a cube of 406)."""
 
-BYTES_A_VOXEL = 24
-"""Memory that a voxel of a crop takes at the most while it is meshed by the fast recipe."""
+BYTES_A_VOXEL: Mapping[RecipeName, int] = {"fast": 12, "paper": 80}
+"""Memory that a voxel of a crop takes at the most while it is meshed (10 and 75 were measured)."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class Meshing:
         if voxels > self.recipe.largest:
             raise UsageError(
                 f"its crop has {voxels} voxels, and {self.recipe.largest} are allowed: downsample the volume, or allow "
-                f"more with --largest (about {BYTES_A_VOXEL} bytes of memory each)"
+                f"more with --largest (about {BYTES_A_VOXEL[self.recipe.name]} bytes of memory each)"
             )
         mask = self.solid(place.crop(margin))
         mesh = mesh_of_mask(mask, smoothing="constrained" if self.recipe.name == "paper" else "gaussian")

@@ -2,11 +2,13 @@
 
 ``python tests/benchmarks/em_labelling.py [--json] [--size 1024] [--part 512] [--limit-mb 1500] [--objects 128]``
 
-1. A made-up instance segmentation of ``size`` cubed voxels (four bytes each) becomes a library with ``msl-ingest em``, all forms of the
-   first objects and labels of all. It runs in a control group whose memory is limited to less than the volume has
-   bytes, so that more would be killed; where this machine lets nobody make one, the limit is only compared with. What
-   the whole process tree holds is sampled besides (proportional set size), and printed with the bound that is stated.
-2. The objects of a smaller volume, of one byte a voxel, are compared, voxel by voxel, with connected components found in memory by cc3d.
+1. A made-up instance segmentation of ``size`` cubed voxels (four bytes each) becomes a library with ``msl-ingest em``:
+   labels of all, every form of the first objects. It runs in a control group whose memory is limited to less than the
+   volume has bytes, so that more would be killed; where this machine lets nobody make one, the limit is only compared
+   with. What the whole process tree holds is sampled besides (proportional set size), and compared with the bound that
+   is stated: for every thread a block or a crop, and a block of 64 instances.
+2. The objects of a smaller volume, of one byte a voxel, are compared, voxel by voxel, with connected components found
+   in memory by cc3d.
 3. The same one is labelled by dask-image, on the same Zarr array with the same blocks and threads, and written to Zarr
    as ours is. Each is a process of its own; the interpreter's start does not count, imports and compilation do not
    either.
@@ -50,7 +52,7 @@ BASE_MB = 300
 """What a process has with all libraries loaded and compiled functions read."""
 
 INSTANCE_MB = 5
-"""What a thread holds of each of the 64 instances of a block until it is written: compressed chunks, and their shards."""
+"""What a thread holds of each instance of a block until that is written: compressed chunks, and their shards."""
 
 
 class Peak:

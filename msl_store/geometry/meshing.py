@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 
 from msl_store.errors import UsageError
+from msl_store.geometry.arrays import checked_mask
 from msl_store.shapes import Mesh
 
 if TYPE_CHECKING:
@@ -94,16 +95,9 @@ def mesh_of_mask(
     UsageError
         Where the array is not a volume of bool, or nothing is left inside.
     """
-    solid = np.asarray(mask)
-    if solid.ndim != 3 or solid.dtype != np.bool_:
-        raise UsageError(
-            f"the mask is {solid.dtype} of shape {solid.shape}; allowed is bool with three axes: compare the labels "
-            "with the one wanted"
-        )
+    solid = checked_mask(mask)
     if smoothing not in ("gaussian", "constrained"):
         raise UsageError(f"smoothing {smoothing!r} is not known; allowed are 'gaussian' and 'constrained'")
-    if not solid.any():
-        raise UsageError("no voxel of the mask is inside; leave the object out")
     margin = 5
     padded = np.pad(solid, margin)
     corner = (origin[0] - margin, origin[1] - margin, origin[2] - margin)

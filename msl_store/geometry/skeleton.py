@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from msl_store.errors import UsageError
-from msl_store.geometry.arrays import checked_mesh
+from msl_store.geometry.arrays import checked_mask, checked_mesh, checked_voxel
 from msl_store.geometry.centrelines import OFFSETS, Line, Network, centre_lines
 from msl_store.geometry.voxels import voxelise
 from msl_store.shapes import VOXEL_UM
@@ -105,16 +105,8 @@ def skeleton(mask: ArrayLike, *, voxel_um: float, prominence: float = PROMINENCE
     from skimage.measure import euler_number
     from skimage.morphology import skeletonize
 
-    solid = np.asarray(mask)
-    if solid.ndim != 3 or solid.dtype != np.bool_:
-        raise UsageError(
-            f"the mask is {solid.dtype} of shape {solid.shape}; allowed is bool with three axes: compare the labels "
-            "with the one wanted"
-        )
-    if not (voxel_um > 0 and math.isfinite(voxel_um)):
-        raise UsageError(f"a voxel's edge is {voxel_um} um; allowed is a positive length")
-    if not solid.any():
-        raise UsageError("no voxel of the mask is inside; leave the object out")
+    solid = checked_mask(mask)
+    checked_voxel(voxel_um)
     box = ndimage.find_objects(solid.astype(np.uint8))[0]
     solid = np.pad(fill_voids.fill(solid[box]), 2)
     depth = edt.edt(solid)

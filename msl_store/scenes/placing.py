@@ -105,7 +105,7 @@ def compose(
         The library has no such instance, or not its mesh.
     """
     extent = _checked_field(field_um)
-    rules = _checked(_Rules(depth_um, overlap, border, turning, float(gap_um)))
+    rules = _checked(_Rules(None if depth_um is None else float(depth_um), overlap, border, turning, float(gap_um)))
     wanted = [int(instance) for instance in np.atleast_1d(np.asarray(ids, np.int64))]
     if not wanted:
         raise UsageError("ids: a scene of no instances; give one or more")

@@ -11,12 +11,11 @@ from msl_store.store.objects import local_path, normalized_url
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
 
-def read_array(url: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> NDArray[Any]:
+def read_array(url: str | os.PathLike[str]) -> NDArray[Any]:
     """Read one Zarr array, of version 2 or 3, whole.
 
     Raises
@@ -31,10 +30,7 @@ def read_array(url: str | os.PathLike[str], storage_options: Mapping[str, Any] |
     whole = normalized_url(url)
     path = local_path(whole)
     try:
-        if path is not None:
-            array = zarr.open_array(path, mode="r")
-        else:
-            array = zarr.open_array(whole, mode="r", storage_options=dict(storage_options or {}))
+        array = zarr.open_array(whole if path is None else path, mode="r")
     except FileNotFoundError as error:
         raise MissingError(f"{whole}: there is no Zarr array here; check the path") from error
     except (ValueError, KeyError) as error:

@@ -1,6 +1,6 @@
 """A dask cluster of separate worker processes simulates straight from a library on S3 and writes to S3.
 
-Shows that its bits are those of the synchronous scheduler, also when a worker is killed midway; `resimulate.py` times it.
+Shows that its bits are those of the synchronous scheduler, also with a worker killed midway (`resimulate.py` times).
 
     python tests/benchmarks/cluster.py [--instances 256] [--json]
 """

@@ -22,8 +22,9 @@ LINES = 400
 VAGUE = {"util", "utils", "helper", "helpers", "common", "manager", "managers", "misc", "base", "core", "tools", "lib"}
 
 HEAVY = {
-    "aiohttp", "boto3", "botocore", "bokeh", "dask", "distributed", "fast_simplification", "finufft", "igl",
-    "imagecodecs", "intake", "matplotlib", "numba", "s3fs", "scipy", "skimage", "tensorstore", "torch", "trimesh",
+    "aiohttp", "boto3", "botocore", "bokeh", "dask", "distributed", "edt", "fast_simplification", "fill_voids",
+    "finufft", "igl", "imagecodecs", "intake", "matplotlib", "numba", "s3fs", "scipy", "skimage", "tensorstore",
+    "torch", "trimesh",
 }  # fmt: skip
 """Libraries that nobody should wait for who does not use them."""
 

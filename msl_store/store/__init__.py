@@ -2,7 +2,8 @@
 
 from msl_store.store.objects import Objects, RangeFile, locate, locate_file
 from msl_store.store.packing import pack, unpack
-from msl_store.store.publication import Publication, commit_block, held, joined, make_way
+from msl_store.store.plain import read_array
+from msl_store.store.publication import Publication, commit_block, held, joined, make_way, put_shards
 from msl_store.store.reading import Store, StoredArray, Want, open_store
 from msl_store.store.volumes import BlockArray, ZarrArray, zarr_node
 from msl_store.store.writing import BlockWriter
@@ -25,6 +26,8 @@ __all__ = [
     "make_way",
     "open_store",
     "pack",
+    "put_shards",
+    "read_array",
     "unpack",
     "zarr_node",
 ]

@@ -138,6 +138,7 @@ class Layout:
 
 FIXED_SIZES: Mapping[str, int] = {
     "axis": 3,
+    "principal": 3,
     "corner": 3,
     "row": 3,
     "col": 3,

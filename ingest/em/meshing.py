@@ -1,4 +1,4 @@
-"""One object's mesh from its voxels: cropped, dilated, filled, smoothed, and what its voxels alone can tell."""
+"""One object's mesh from its voxels: cropped, dilated, filled, smoothed, repaired, and the solid within it measured."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from ingest.em.volume import Edges, digest_of
 from msl_store.errors import UsageError
 from msl_store.geometry.decimate import decimated
 from msl_store.geometry.meshing import mesh_of_mask
+from msl_store.geometry.morphometrics import measure_solid
 from msl_store.geometry.repair import repaired
+from msl_store.geometry.skeleton import skeleton_of_mesh
 from msl_store.shapes import Mesh
 from msl_store.store import pack
 
@@ -36,6 +38,12 @@ LARGEST = 2**26
 
 BYTES_A_VOXEL: Mapping[RecipeName, int] = {"fast": 12, "paper": 80}
 """Memory that a voxel of a crop takes at the most while it is meshed (10 and 75 were measured)."""
+
+SKELETON_VOXELS = 2**23
+"""Voxels in which a skeleton is measured at the most: coarser ones than the volume's where a crop has more.
+
+It takes some 50 bytes for each (measured), so 420 MB.
+"""
 
 
 @dataclass(frozen=True)
@@ -108,7 +116,7 @@ class Meshing:
         """Return how many voxels of outside an object's crop has along each axis."""
         return [MARGIN + math.ceil(self.recipe.dilate / side) for side in self.proportions.tolist()]
 
-    def mesh(self, place: Place) -> tuple[Mesh, tuple[str, ...], dict[str, float]]:
+    def mesh(self, place: Place) -> tuple[Mesh, tuple[str, ...], dict[str, Any]]:
         """Crop and mesh one object.
 
         Returns
@@ -118,7 +126,7 @@ class Meshing:
         problems : tuple of str
             Why it is not watertight; empty where it is.
         columns : dict
-            What the object's voxels tell, by columns of the library's table.
+            What the mesh encloses, by columns of the library's table; empty where it is not watertight.
 
         Raises
         ------
@@ -138,7 +146,26 @@ class Meshing:
         if self.recipe.decimate is not None:
             vertices, faces = decimated(vertices, faces, ratio=self.recipe.decimate)
         vertices, faces, repair = repaired(vertices.astype(np.float32), faces)
-        return Mesh(vertices.astype(np.float32), faces.astype(np.uint32)), repair.problems, {}
+        found = Mesh(vertices.astype(np.float32), faces.astype(np.uint32))
+        return found, repair.problems, self.measured(found) if repair.watertight else {}
+
+    def measured(self, mesh: Mesh) -> dict[str, Any]:
+        """Measure the solid within a mesh, by columns of the library's table."""
+        solid = measure_solid(mesh.vertices, mesh.faces, voxel_um=self.voxel_um)
+        columns = {"principal_axes": solid.axes, "principal_length_um": solid.axis_lengths_um}
+        try:
+            sides = mesh.vertices.max(axis=0) - mesh.vertices.min(axis=0)
+            edge = max(1.0, float(sides.prod(dtype=np.float64) / SKELETON_VOXELS) ** (1 / 3))
+            lines = skeleton_of_mesh(mesh.vertices, mesh.faces, voxel_um=self.voxel_um, edge=edge)
+        except UsageError:  # too thin to hold a voxel's centre
+            return columns
+        return {
+            **columns,
+            "skeleton_length_um": lines.length_um,
+            "branch_count": lines.branch_count,
+            "end_count": lines.end_count,
+            "mean_radius_um": lines.mean_radius_um,
+        }
 
     def solid(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return a mask dilated and without voids, as the recipe says."""

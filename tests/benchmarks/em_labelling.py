@@ -1,6 +1,6 @@
 """A segmentation larger than memory into objects: how much memory, how exact, how fast.
 
-``python tests/benchmarks/em_labelling.py [--json] [--size 1024] [--part 512] [--limit-mb 1500] [--objects 128]``
+``python tests/benchmarks/em_labelling.py [--json] [--size 1024] [--part 512] [--limit-mb 2000] [--objects 128]``
 
 1. A made-up instance segmentation of ``size`` cubed voxels (four bytes each) becomes a library with ``msl-ingest em``:
    labels of all, every form of the first objects. It runs in a control group whose memory is limited to less than the
@@ -205,16 +205,17 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--size", type=int, default=1024)
     parser.add_argument("--part", type=int, default=512)
-    parser.add_argument("--limit-mb", type=int, default=1500)
+    parser.add_argument("--limit-mb", type=int, default=2000)
     parser.add_argument("--objects", type=int, default=128)
     parser.add_argument("--block", type=int, default=256)
     options = parser.parse_args()
     from ingest.em.meshing import BYTES_A_VOXEL as CROP_BYTES
+    from ingest.em.meshing import SKELETON_VOXELS
     from ingest.em.objects import BYTES_A_VOXEL
     from msl_store.schema import BLOCK
 
     threads, largest = os.cpu_count() or 1, 16_000_000
-    work_mb = max(BYTES_A_VOXEL * options.block**3, CROP_BYTES["fast"] * largest) / 1e6
+    work_mb = max(BYTES_A_VOXEL * options.block**3, CROP_BYTES["fast"] * largest, 50 * SKELETON_VOXELS) / 1e6
     # Freed memory is not always given back, so what two stages take adds up.
     bound_mb = BASE_MB + threads * (work_mb + INSTANCE_MB * BLOCK)
     volume_mb = 4 * options.size**3 / 1e6

@@ -8,10 +8,15 @@ import numba
 import numpy as np
 
 from msl_store.geometry.inside import winding_number
+from msl_store.geometry.nearest import nearest
 from msl_store.geometry.topology import topology_of_faces
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+TOUCHING = 1e-9
+"""Distance from another piece, as a share of its own extent, below which a part of a piece may lie on either side."""
 
 
 def edges_of(faces: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -96,7 +101,7 @@ def _piece(parent: NDArray[np.int64], odd: NDArray[np.bool_], path: NDArray[np.i
 def outwards(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
     """Turn whole pieces of a mesh so that they look outwards, and walls of cavities into these.
 
-    Pieces are joined by edges. One is the wall of a cavity where its vertices all lie within an odd number of others.
+    Pieces are joined by edges. One is the wall of a cavity where it lies within an odd number of others.
     An open piece is turned so that what it encloses together with a cone to its middle is positive.
 
     Returns
@@ -116,13 +121,20 @@ def outwards(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> tuple[N
     high = np.array([vertices[faces[part]].max(axis=(0, 1)) for part in parts])
     turn = np.zeros(len(faces), np.bool_)
     for n, part in enumerate(parts):
-        around = np.flatnonzero(shut & (low < low[n]).all(axis=1) & (high > high[n]).all(axis=1))
-        own = vertices[np.unique(faces[part])]
-        depth = sum(bool((winding_number(vertices, faces[parts[m]], own) != 0).all()) for m in around)
+        around = np.flatnonzero(shut & (low <= low[n]).all(axis=1) & (high >= high[n]).all(axis=1))
+        depth = sum(_within(vertices, faces[part], faces[parts[m]]) for m in around if m != n)
         a, b, c = (vertices[faces[part, k]] - (low[n] + high[n]) / 2 for k in range(3))
         volume = float(np.einsum("ij,ij->", a, np.cross(b, c)))
         turn[part] = volume != 0 and (volume < 0) != (depth % 2 == 1)
     return np.where(turn[:, np.newaxis], faces[:, ::-1], faces), int(turn.sum())
+
+
+def _within(vertices: NDArray[np.float64], faces: NDArray[np.int64], around: NDArray[np.int64]) -> bool:
+    """Say whether a piece lies within a closed one, which it may touch."""
+    own = np.concatenate([vertices[np.unique(faces)], vertices[faces].mean(axis=1)])
+    touching = TOUCHING * float(np.ptp(own, axis=0).max())
+    clear = np.isinf(nearest(vertices, around, own, within=touching)[0])
+    return bool(clear.any() and (winding_number(vertices, around, own[clear]) != 0).all())
 
 
 def pieces(faces: NDArray[np.int64]) -> list[NDArray[np.int64]]:

@@ -79,8 +79,8 @@ def repaired(
     5. Pieces that are still open and have less than `FLAKE` of all area are dropped, where anything else is left.
 
     Then, in every case, solids that touch at a vertex or along an edge get one each, and pieces look outwards; a piece
-    whose vertices all lie within one other piece is the wall of a cavity and looks into it, one within two others looks
-    outwards again, and so on. Faces that cross each other stay so.
+    that lies within one other piece is the wall of a cavity and looks into it, one within two others looks outwards
+    again, and so on. Faces that cross each other stay so.
 
     Parameters
     ----------

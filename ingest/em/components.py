@@ -140,6 +140,14 @@ def all_components(labelling: Labelling, labels: Stage, joined: NDArray[np.int64
     return _sorted(unnumbered)
 
 
+def check_choice(*, dust: int, border: str) -> None:
+    """Raise `UsageError` where `chosen` does not allow its arguments."""
+    if dust < 0:
+        raise UsageError(f"dust {dust}: allowed is 0 or more voxels")
+    if border not in get_args(Border):
+        raise UsageError(f"border {border!r}: allowed are {', '.join(get_args(Border))}")
+
+
 def chosen(components: Components, labelling: Labelling, *, dust: int = DUST, border: Border = "mark") -> Components:
     """Leave out dust and, where asked, objects cut by the volume's border; number the rest.
 
@@ -160,10 +168,7 @@ def chosen(components: Components, labelling: Labelling, *, dust: int = DUST, bo
     UsageError
         An argument is not allowed.
     """
-    if dust < 0:
-        raise UsageError(f"dust {dust}: allowed is 0 or more voxels")
-    if border not in get_args(Border):
-        raise UsageError(f"border {border!r}: allowed are {', '.join(get_args(Border))}")
+    check_choice(dust=dust, border=border)
     keep = components.voxels >= dust
     if border == "drop":
         keep &= ~components.touches_border

@@ -48,8 +48,7 @@ class Labelling:
     by_label: bool = False
 
     def __post_init__(self) -> None:
-        if self.connectivity not in NEIGHBOURS:
-            raise UsageError(f"connectivity {self.connectivity}: allowed are 6 (faces), 18 (edges) and 26 (corners)")
+        check_connectivity(self.connectivity)
 
     def labels(self, stage: Stage) -> BlockArray:
         """Return the array that holds every block's labels, which count from 1 in each block."""
@@ -68,6 +67,12 @@ class Labelling:
         }
         stage.work.put(stage.path(f"faces/{number:012d}"), pack(planes))
         stage.finish(number, pack(measures))
+
+
+def check_connectivity(connectivity: int) -> None:
+    """Raise `UsageError` where there is no such connectivity."""
+    if connectivity not in NEIGHBOURS:
+        raise UsageError(f"connectivity {connectivity}: allowed are 6 (faces), 18 (edges) and 26 (corners)")
 
 
 def block_of(side: int) -> tuple[int, int, int]:

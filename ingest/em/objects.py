@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ingest.em.components import DUST, Border, Components, all_components, chosen
+from ingest.em.components import DUST, Border, Components, all_components, check_choice, chosen
 from ingest.em.downsample import copied, copying
-from ingest.em.labelling import Connectivity, Labelling, block_of
+from ingest.em.labelling import Connectivity, Labelling, block_of, check_connectivity
 from ingest.em.merging import joined_pieces
 from ingest.em.stages import Stage
 from ingest.em.volume import Box, Grid, Triple, digest_of
-from msl_store.errors import IntegrityError
+from msl_store.errors import IntegrityError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -58,6 +58,13 @@ class Segmentation:
     dust: int = DUST
     border: Border = "mark"
     block: int = BLOCK_SIDE
+
+    def __post_init__(self) -> None:
+        check_connectivity(self.connectivity)
+        check_choice(dust=self.dust, border=self.border)
+        block_of(self.block)
+        if min(self.downsample) < 1:
+            raise UsageError(f"downsample {self.downsample}: allowed are whole numbers, 1 or more")
 
     def to_dict(self) -> dict[str, Any]:
         """Return what the result depends on, as JSON types."""

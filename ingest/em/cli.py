@@ -121,7 +121,7 @@ def em(
     if report is not None:
         report.write_text(json.dumps(found.to_dict(), indent=1))
     for finding in found.findings:
-        say(f"set aside: {finding}")
+        say(f"finding: {finding}")
     if found.state == "published":
         text = f"{library}: nothing to do, this library is complete ({found.instances} instances)"
     else:

@@ -100,6 +100,11 @@ def all_components(labelling: Labelling, labels: Stage, joined: NDArray[np.int64
         Where the blocks' pieces are.
     joined : ndarray of int64, shape (pair, 4)
         From `merging.joined_pieces`; not needed where labels are trusted.
+
+    Raises
+    ------
+    UsageError
+        A label is negative, or too large for an id where labels are trusted.
     """
     numbers = range(len(labelling.grid))
     place = f"{labels.work.url}/{labels.folder}"
@@ -120,10 +125,12 @@ def all_components(labelling: Labelling, labels: Stage, joined: NDArray[np.int64
     high = _reduced(np.maximum, pieces["high"], order, start)
     first = _reduced(np.minimum, pieces["first"], order, start)
     value = pieces["value"][order][start[:-1]]
-    if labelling.by_label and len(value) and not 0 < int(value.min()) <= int(value.max()) < 2**63:
+    most = 2**63 - 1 if labelling.by_label else 2**64 - 1
+    if len(value) and not 0 < int(value.min()) <= int(value.max()) <= most:
         raise UsageError(
-            f"labels run from {value.min()} to {value.max()}; labels that name objects are allowed from 1 to 2^63 - 1: "
-            "renumber them, or let connected components be found"
+            f"labels run from {value.min()} to {value.max()}; allowed are 0 outside and 1 to 2^63 - 1"
+            + (" where labels name objects" if labelling.by_label else "")
+            + ": renumber them"
         )
     unnumbered = Components(
         ids=value.astype(np.int64) if labelling.by_label else first,

@@ -158,7 +158,10 @@ class TiffVolume:
             with _LOCK:
                 page = self._series.pages[z]
             if page is None:
-                continue
+                raise FormatError(
+                    f"{self.name}: plane {z} is in another file (an OME-TIFF of several files); make one file of them, "
+                    "or name the folder of slices"
+                )
             for segment in segments:
                 start, count = page.dataoffsets[segment], page.databytecounts[segment]
                 if count:

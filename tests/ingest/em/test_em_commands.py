@@ -76,7 +76,7 @@ def test_em_says_its_size_first_and_what_it_set_aside(stack, tmp_path, monkeypat
     )  # fmt: skip
     lines = result.stderr.splitlines()
     assert lines[0] == f"{stack}: 129.6 kB before compression"
-    assert any(line.startswith(f"set aside: {stack}:/labels: object 2: cannot be meshed: no surface") for line in lines)
+    assert any(line.startswith(f"finding: {stack}:/labels: object 2: cannot be meshed: no surface") for line in lines)
     assert "2 instances (1 complete, 0 partial, 1 set aside)" in result.stdout
 
 

@@ -208,6 +208,37 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(stage, sample, tmp_path):
     assert digests(msl.open(target.url)) == digests(expected)
 
 
+def test_slices_become_the_same_library_as_chunks(sample, tmp_path):
+    import tifffile
+
+    values = open_volume(sample).read(Box((0, 0, 0), SHAPE))
+    (tmp_path / "slices").mkdir()
+    for z, plane in enumerate(values):
+        tifffile.imwrite(tmp_path / "slices" / f"{z}.tif", plane, compression="zlib")
+    own = Plan(Segmentation(block=64, dust=100), Recipe(), PLAIN, (24, 24, 24))
+    stages = set()
+    _, library = made(
+        open_volume(tmp_path / "slices"),
+        locate(tmp_path / "slices.zarr"),
+        own,
+        limit=3,
+        progress=lambda *state: stages.add(state[0]),
+    )
+    _, expected = made(open_volume(sample), locate(tmp_path / "chunks.zarr"), plan(), limit=3)
+    assert digests(library) == digests(expected)
+    assert stages == {"volume", "labels", "joins", "meshes", "library"}
+
+
+def test_decimation_keeps_the_shape_with_fewer_faces(tmp_path):
+    values = np.zeros((40, 40, 40), bool)
+    values[8:30, 8:30, 8:24] = True
+    _, one = made(HeldVolume(values), locate(tmp_path / "one"), plan())
+    _, few = made(HeldVolume(values), locate(tmp_path / "few"), plan(recipe=Recipe(decimate=0.25)))
+    assert len(few.mesh(1).faces) == pytest.approx(len(one.mesh(1).faces) / 4, rel=0.1)
+    assert float(few.table.volume_um3[0]) == pytest.approx(float(one.table.volume_um3[0]), rel=0.01)
+    assert few.table.watertight.values.all()
+
+
 def test_two_runs_at_one_target_refuse(sample, tmp_path):
     target = locate(tmp_path / "lib.zarr")
     with held(locate(f"{target.url}/_unpublished/em")), pytest.raises(BusyError, match="is writing here"):

@@ -135,8 +135,13 @@ def test_trusted_labels_are_objects_wherever_their_voxels_lie(values, block):
 
 
 def test_labels_that_are_no_ids_are_refused_where_they_are_trusted():
-    with pytest.raises(UsageError, match=r"labels run from 5 to 9223372036854775808; .* allowed from 1"):
+    with pytest.raises(UsageError, match=r"labels run from 5 to 9223372036854775808; allowed are 0 outside"):
         taken_apart(np.array([[[5, 2**63]]], np.uint64), (2, 2, 2), 26, by_label=True)
+
+
+def test_negative_labels_are_refused():
+    with pytest.raises(UsageError, match="labels run from -3 to 2; allowed are 0 outside"):
+        taken_apart(np.array([[[-3, 0, 2]]], np.int16), (2, 2, 2), 26)
 
 
 def test_dust_is_what_is_small_after_pieces_are_joined():

@@ -120,7 +120,7 @@ def limited(volume: Path, target: Path, limit_mb: int, options: list[str]) -> di
     with control_group(limit_mb) as group:
         if group is not None:
             command = ["sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh", *command]
-        began = time.perf_counter()
+        before, began = sum(os.times()[2:4]), time.perf_counter()
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         with Peak(process.pid) as peak:
             said, wrong = process.communicate()
@@ -128,7 +128,7 @@ def limited(volume: Path, target: Path, limit_mb: int, options: list[str]) -> di
     if process.returncode not in (0, PARTIAL_EXIT):
         raise RuntimeError(f"msl-ingest em ended with {process.returncode}: {wrong.decode()[-2000:]}")
     report = json.loads(said)
-    used = sum(os.times()[2:4])
+    used = sum(os.times()[2:4]) - before
     return {
         "limit": "set" if group else "not set",
         "peak MB": peak.most / 1e6,

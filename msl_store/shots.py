@@ -42,7 +42,7 @@ def stored_shot(library: Library, found: Instance, number: int, view: str) -> Sh
         values = found.images[place] if found.present[place] else None
     if values is not None and values.ndim == 3:
         middle = len(values) // 2
-        title += f"\n{_plane(library.images['z'].values[middle])}"
+        title += f"\n{plane_title(library.images['z'].values[middle])}"
         values = values[middle]
     return Shot(title, microscope["pixel_um"], microscope["wavelength_um"], values)
 
@@ -63,7 +63,7 @@ def simulated_shots(images: xr.DataArray, ids: Sequence[int], view: str) -> dict
     if "z" in chosen.dims:
         planes = np.unique(np.linspace(0, chosen.sizes["z"] - 1, min(PLANES, chosen.sizes["z"])).round().astype(int))
         chosen = chosen.isel(z=planes)
-        titles = [f"{title}\n{_plane(depth)}" for depth in chosen["z"].values]
+        titles = [f"{title}\n{plane_title(depth)}" for depth in chosen["z"].values]
     stacks = chosen.values.reshape(len(ids), len(titles), *chosen.shape[-2:])
     pixel_um, wavelength_um = float(images["pixel_um"]), float(images["wavelength_um"])
     return {
@@ -75,5 +75,10 @@ def simulated_shots(images: xr.DataArray, ids: Sequence[int], view: str) -> dict
     }
 
 
-def _plane(depth_um: float) -> str:
+def plane_title(depth_um: float) -> str:
+    """Return what a focal plane is called, by its depth.
+
+    >>> plane_title(-0.5), plane_title(0.0)
+    ('z = -0.5 \N{MICRO SIGN}m', 'z = 0')
+    """
     return f"z = {depth_um:+g} \N{MICRO SIGN}m" if depth_um else "z = 0"

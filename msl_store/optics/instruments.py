@@ -30,6 +30,7 @@ ORCA_FLASH = Camera(
 
 IXON_888 = Camera(
     chip="emccd",
+    photons_per_emitter=5.0,
     quantum_efficiency=0.95,
     read_noise_electrons=45.0,
     em_gain=300.0,

@@ -153,7 +153,7 @@ def rgb(colour: str) -> tuple[float, ...]:
 
 
 def test_masks_can_be_told_apart_by_all_kinds_of_colour_vision() -> None:
-    # how dichromats see linear sRGB: F. Vienot et al., Color Res. Appl. 24, 243 (1999), and for tritans as DaltonLens does
+    # how dichromats see linear sRGB: F. Vienot et al., Color Res. Appl. 24, 243 (1999); tritans as DaltonLens has it
     protan = np.array([[0.11238, 0.88762, 0.0], [0.11238, 0.88762, 0.0], [0.00401, -0.00401, 1.0]])
     deutan = np.array([[0.29275, 0.70725, 0.0], [0.29275, 0.70725, 0.0], [-0.02234, 0.02234, 1.0]])
     tritan = np.array([[1.0, 0.14461, -0.14461], [0.0, 0.85924, 0.14076], [0.0, 0.85924, 0.14076]])

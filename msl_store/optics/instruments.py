@@ -125,8 +125,8 @@ INSTRUMENTS: Mapping[str, Microscope] = MappingProxyType(
                 camera=IXON_888,
                 source="Olympus UPLSAPO60XW: aperture and working distance by Evident's table of objectives, in "
                 "https://github.com/micro-manager/mmCoreAndDevices, EvidentLensDatabase.h; Yokogawa CSU-X1: pinholes "
-                "of 50 um by the documentation of https://github.com/tlambert03/microsim, that is 0.83 um in the sample; "
-                f"13 um pixels of the camera. Assumed: no crosstalk between pinholes, a 488 nm laser, {_GFP}",
+                "of 50 um by the documentation of https://github.com/tlambert03/microsim, that is 0.83 um in the "
+                f"sample; 13 um pixels of the camera. Assumed: no crosstalk between pinholes, a 488 nm laser, {_GFP}",
                 **_WATER,
             ),
             Microscope(
@@ -154,8 +154,8 @@ INSTRUMENTS: Mapping[str, Microscope] = MappingProxyType(
                 working_distance_um=2000.0,
                 camera=ORCA_FLASH,
                 source="After B.-C. Chen et al., 'Lattice light-sheet microscopy', Science 346, 1257998 (2014): "
-                "detection by a Nikon CFI Apo LWD 25XW of NA 1.1, as methods of such microscopes quote it; 6.5 um pixels of the "
-                "camera. Assumed: 2.0 mm as of Nikon's 25x/1.10 for multiphoton imaging, "
+                "detection by a Nikon CFI Apo LWD 25XW of NA 1.1, as methods of such microscopes quote it; 6.5 um "
+                "pixels of the camera. Assumed: 2.0 mm as of Nikon's 25x/1.10 for multiphoton imaging, "
                 "https://thorlabs.com/NewGroupPage9.cfm?objectgroup_id=5824; a 500 mm tube lens, which makes 62.5x; a "
                 f"Gaussian sheet of 1 um; {_GFP}",
                 **_DIPPING,

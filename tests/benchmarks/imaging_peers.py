@@ -13,7 +13,7 @@ Two shapes: instance 1 of the published data (4,141 emitters) where it is at han
 - *microsim*: https://pypi.org/project/microsim, in the interpreter that ``--microsim`` names, with our PSF in place of
   its own and the voxels of the particle mesh (see `microsim_peer.py`);
 - *plain FFT*, *particle mesh* and, for the stack, *3D FFT*: see `voxel_imaging.py`. Of many sizes of voxels the
-  cheapest is taken that errs by at most 1e-3, or else, of those that fit in memory, the one that errs least.
+  cheapest is taken that errs by at most 1e-3, or else, of those that fit in memory, the cheapest of the most exact.
 
 Errors are the largest of a pixel over the largest pixel, against direct summation: of the image, and of some of the
 stack's planes, each to its own brightest pixel. The engine is compared at the tolerance that is the fastest of those

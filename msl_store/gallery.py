@@ -16,6 +16,7 @@ from msl_store.geometry.render import camera_around, render_mesh
 from msl_store.optics.emitters import sample_emitters
 from msl_store.optics.exposure import expose
 from msl_store.optics.instruments import INSTRUMENTS
+from msl_store.optics.labelling import Labelling
 from msl_store.optics.microscope import PRESETS
 from msl_store.panels import (
     BRIGHTEST,
@@ -53,6 +54,9 @@ FILMED = "confocal-60x-oil"
 
 FRAMES = (0, 4, 8, 12, 16, 20)
 """Frames of the time-lapse that are shown."""
+
+BLEACH_FRAMES = 25.0
+"""Mean frames until an emitter of the time-lapse bleaches."""
 
 SILHOUETTE, EMITTERS = "#56b4e9", "#e69f00"
 """Colours of the two masks: sky blue and orange of M. Okabe and K. Ito, "Color universal design" (2008), which all
@@ -243,13 +247,12 @@ def _film(subject: _Subject) -> tuple[xr.DataArray, xr.DataArray]:
         subject.instance, 0, subject.vertices_um, subject.faces, subject.emitters_um, np.eye(3), np.zeros(3)
     )
     edge_um = _FILM_MARGIN * subject.field_um
-    scene = scenes.Scene((placed,), (edge_um, edge_um), subject.seed)
+    scene = scenes.Scene((placed,), (edge_um, edge_um), subject.seed, labelling=Labelling(bleach_frames=BLEACH_FRAMES))
     motion = scenes.Motion(
         drift_um=(0.003 * subject.field_um, 0.002 * subject.field_um, 0.0),
         spin_deg=2.0,
         deformation_um=0.1,
         correlation_frames=8.0,
-        bleaching=0.03,
         seed=subject.seed,
     )
     images = scenes.timelapse(scene, FILMED, motion, FRAMES, seed=subject.seed).compute(scheduler="synchronous")

@@ -115,14 +115,15 @@ def draw_gap(axes: Axes, text: str, *, title: str = "") -> None:
         spine.set(visible=True, color=FAINT, linestyle=(0, (4, 4)), linewidth=0.6)
 
 
-def draw_scale_bar(axes: Axes, *, width: float, height: float, unit_um: float) -> None:
-    """Draw a scale bar in the lower right corner of axes whose data are so many units wide and high, downwards in y."""
+def draw_scale_bar(axes: Axes, *, width: float, unit_um: float, height: float | None = None) -> None:
+    """Draw a scale bar in the lower right of axes whose data run `width` units across and `height` (or as far) down."""
     length_um = round_length(width * unit_um / 3)
-    length, side = length_um / unit_um, min(width, height)
-    end, level = width - side * 0.05 - 0.5, height - 0.5
-    axes.plot([end - length, end], [level - side * 0.06] * 2, color=INK, linewidth=1.6, solid_capstyle="butt")
+    tall = height or width
+    length, side = length_um / unit_um, min(width, tall)
+    end, foot = width - 0.05 * side - 0.5, tall - 0.06 * side - 0.5
+    axes.plot([end - length, end], [foot] * 2, color=INK, linewidth=1.6, solid_capstyle="butt")
     shown = f"{length_um:g} \N{MICRO SIGN}m" if length_um >= 0.1 else f"{1000 * length_um:g} nm"
-    axes.text(end - length / 2, level - side * 0.08, shown, color=INK, fontsize=6, ha="center", va="bottom")
+    axes.text(end - length / 2, foot - 0.02 * side, shown, color=INK, fontsize=6, ha="center", va="bottom")
 
 
 def round_length(longest: float) -> float:

@@ -243,7 +243,7 @@ def test_an_image_without_contrast_can_be_drawn(value: int) -> None:
 )
 def test_a_scale_bar_says_its_length(unit_um: float, text: str) -> None:
     axes = new_figure(1, 1).add_subplot()
-    draw_scale_bar(axes, width=100, height=100, unit_um=unit_um)
+    draw_scale_bar(axes, width=100, unit_um=unit_um)
     assert texts(axes) == [text]
 
 

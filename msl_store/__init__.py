@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from msl_store.optics.microscope import Microscope
     from msl_store.shapes import Mesh, Occupancy, PointCloud
     from msl_store.simulation import simulate
+    from msl_store.store import Cache
 
 _HOMES = {
+    "Cache": "store:Cache",
     "Instance": "contents:Instance",
     "Library": "library:Library",
     "Mesh": "shapes:Mesh",
@@ -42,6 +44,7 @@ _HOMES = {
 
 __all__ = [
     "BusyError",
+    "Cache",
     "FormatError",
     "Instance",
     "IntegrityError",

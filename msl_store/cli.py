@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from msl_store.cache_cli import app as cache_app
 from msl_store.console import (
     JsonFlag,
     OverwriteFlag,
@@ -30,6 +31,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(cache_app, name="cache")
 
 Url = Annotated[str, typer.Argument(help="The library: a path, s3://, https://, or a .zip of one.")]
 Ids = Annotated[str | None, typer.Option(help="Only these instances, as in 1,5,10-20.")]

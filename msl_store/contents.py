@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import ge
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -112,12 +113,19 @@ class Contents:
 
     def read(self, rows: Sequence[int], parts: Sequence[str]) -> Iterator[Instance]:
         """Yield some rows as instances, all read together."""
-        wants = [dict(self._wants(row, parts)) for row in rows]
+        wants = [dict(self.wants(row, parts)) for row in rows]
         values = iter(self._store.read([want for row_wants in wants for want in row_wants.values()]))
         for row, row_wants in zip(rows, wants, strict=True):
             yield self._instance(row, {path: next(values) for path in row_wants})
 
-    def _wants(self, row: int, parts: Sequence[str]) -> Iterator[tuple[str, Want]]:
+    @property
+    def columns(self) -> list[Want]:
+        """What reading the table, the findings and the indexes takes: every array that is one object."""
+        arrays = self._store.arrays.values()
+        whole = (array for array in arrays if array.shard is None and all(map(ge, array.chunk, array.shape)))
+        return [Want(array.path) for array in whole]
+
+    def wants(self, row: int, parts: Sequence[str]) -> Iterator[tuple[str, Want]]:
         """Yield what to read of one row, of the parts that it has."""
         one = slice(row, row + 1)
         if "mesh" in parts and self.has("mesh")[row]:

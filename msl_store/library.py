@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -20,7 +20,7 @@ from msl_store.errors import MissingError, UsageError
 from msl_store.intake_entry import location_of
 from msl_store.lazy import lazy_variable
 from msl_store.optics.rotations import rotation_vectors
-from msl_store.store import Store, Want, open_store
+from msl_store.store import Cache, Store, Want, local_path, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -234,12 +234,28 @@ class Library:
         batch : int
             Instances read together; whole ones take about 7 MB each in memory.
         """
-        unknown = set(parts) - set(PARTS)
-        if unknown:
-            raise UsageError(f"parts: {', '.join(sorted(unknown))} unknown; allowed: {', '.join(PARTS)}")
+        _check_parts(parts)
         rows = self._rows if ids is None else self.rows_of(ids)
         for start in range(0, len(rows), batch):
             yield from self._contents.read(rows[start : start + batch].tolist(), parts)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Which of `PARTS` its instances may have: those that the library has arrays for."""
+        return tuple(part for part in PARTS if any(path.startswith(f"{part}/") for path in self._store.arrays))
+
+    def wants(self, parts: Sequence[str], *, batch: int = 16) -> Iterator[tuple[Store, list[Want]]]:
+        """Yield what reading some parts of all instances takes, in batches, each of one store.
+
+        Columns come first, whole, also where no part is named. With an edition joined, its images come too.
+        """
+        _check_parts(parts)
+        yield self._store, self._contents.columns
+        for start in range(0, len(self._rows) if parts else 0, batch):
+            rows = self._rows[start : start + batch].tolist()
+            yield self._store, [want for row in rows for _, want in self._contents.wants(row, parts)]
+        if self._edition is not None:
+            yield from self._edition.select(ids=self.ids).wants([part for part in parts if part == "images"])
 
     def has_part(self, part: str) -> NDArray[np.bool_]:
         """Return which instances have a part, shape (instance,): one of `PARTS`, or ``normals``."""
@@ -312,15 +328,23 @@ class Library:
             groups[f"/{group}"] = xr.Dataset(variables, attrs=attributes)
         return xr.DataTree.from_dict(groups)
 
-    def with_edition(self, url: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> Library:
+    def with_edition(
+        self,
+        url: str | os.PathLike[str],
+        storage_options: Mapping[str, Any] | None = None,
+        *,
+        cache: Cache | Literal[False] | None = None,
+    ) -> Library:
         """Return the instances that an edition has too, with that edition's images; joined by id.
+
+        The arguments are those of `msl_store.open`.
 
         Raises
         ------
         UsageError
             The edition was simulated from another library.
         """
-        edition = open_library(url, storage_options)
+        edition = open_library(url, storage_options, cache=cache)
         source = edition.attributes.get("source_digest")
         if source != self.digest:
             raise UsageError(
@@ -331,11 +355,19 @@ class Library:
         return Library(self._store, self.rows_of(both) if both else self._rows[:0], edition=edition)
 
 
+def _check_parts(parts: Sequence[str]) -> None:
+    unknown = set(parts) - set(PARTS)
+    if unknown:
+        raise UsageError(f"parts: {', '.join(sorted(unknown))} unknown; allowed: {', '.join(PARTS)}")
+
+
 def _reopened(store: Store, rows: NDArray[np.int64] | None, edition: Library | None) -> Library:
     return Library(store, rows, edition=edition)
 
 
-def open_library(url: Any, storage_options: Mapping[str, Any] | None = None) -> Library:
+def open_library(
+    url: Any, storage_options: Mapping[str, Any] | None = None, *, cache: Cache | Literal[False] | None = None
+) -> Library:
     """Open a library in one request.
 
     Parameters
@@ -346,6 +378,10 @@ def open_library(url: Any, storage_options: Mapping[str, Any] | None = None) -> 
     storage_options : mapping, optional
         As s3fs and fsspec take them: ``anon``, ``key``, ``secret``, ``token``, ``profile``, ``role_arn``,
         ``endpoint_url``, ``client_kwargs``.
+    cache : Cache or False, optional
+        Keeps what is read, for all processes that use it. Where none is given, the one that the environment variables
+        ``MSL_CACHE`` (a folder) and ``MSL_CACHE_LIMIT`` name, for libraries that are not on this machine's disk; with
+        False, none.
 
     Raises
     ------
@@ -354,9 +390,11 @@ def open_library(url: Any, storage_options: Mapping[str, Any] | None = None) -> 
     FormatError
         What is there is no library, or one of a newer schema.
     NetworkError
-        The server cannot be reached or refuses.
+        The server cannot be reached or refuses, and no cache holds the library.
     """
     if not isinstance(url, str | os.PathLike):
         url, found = location_of(url)
         storage_options = {**found, **(storage_options or {})}
-    return Library(open_store(url, storage_options))
+    if cache is None and local_path(os.fspath(url)) is None:
+        cache = Cache.from_environment()
+    return Library(open_store(url, storage_options, cache=cache or None))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from msl_store.store.caching import Cache
     from msl_store.store.objects import Objects, Parts, Request
     from msl_store.store.pieces import Piece
 
@@ -46,8 +47,8 @@ class Store:
         self._indexes: dict[str, NDArray[np.uint64] | None] = {}
         self._columns: dict[str, NDArray[Any]] = {}
 
-    def __reduce__(self) -> tuple[Any, tuple[str, bytes, str]]:
-        return _reopened, (self.objects.url, pickle.dumps(self.objects.storage_options), self.digest)
+    def __reduce__(self) -> tuple[Any, tuple[bytes, str]]:
+        return _reopened, (pickle.dumps(self.objects), self.digest)
 
     @property
     def digest(self) -> str:
@@ -205,18 +206,21 @@ class Store:
 
 
 @lru_cache(maxsize=16)
-def _reopened(url: str, options: bytes, digest: str) -> Store:
+def _reopened(objects: bytes, digest: str) -> Store:
     """Open the library that a task was sent, once a process."""
-    store = Store(locate(url, pickle.loads(options)))
+    store = Store(pickle.loads(objects))
     if store.digest != digest:
         raise IntegrityError(
-            f"{url}: the library has changed since it was opened (digest {store.digest}, was {digest}); open it again"
+            f"{store.url}: the library has changed since it was opened (digest {store.digest}, was {digest}); "
+            "open it again"
         )
     return store
 
 
-def open_store(url: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> Store:
-    """Open a library in one request.
+def open_store(
+    url: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None, *, cache: Cache | None = None
+) -> Store:
+    """Open a library in one request, to be read by way of a cache where one is given.
 
     Raises
     ------
@@ -225,7 +229,7 @@ def open_store(url: str | os.PathLike[str], storage_options: Mapping[str, Any] |
     FormatError
         What is there is no library, or one of a newer schema.
     """
-    return Store(locate(url, storage_options))
+    return Store((locate if cache is None else cache.locate)(url, storage_options))
 
 
 def _root_document(objects: Objects) -> dict[str, Any]:

@@ -120,10 +120,9 @@ class Contents:
 
     @property
     def columns(self) -> list[Want]:
-        """What reading the table, the findings and the indexes takes: every array that is one object."""
-        arrays = self._store.arrays.values()
-        whole = (array for array in arrays if array.shard is None and all(map(ge, array.chunk, array.shape)))
-        return [Want(array.path) for array in whole]
+        """What reading the table, the findings and the indexes takes: every array that is one object for all rows."""
+        arrays = (array for array in self._store.arrays.values() if array.path not in NEEDED)
+        return [Want(a.path) for a in arrays if a.shard is None and all(map(ge, a.chunk, a.shape))]
 
     def wants(self, row: int, parts: Sequence[str]) -> Iterator[tuple[str, Want]]:
         """Yield what to read of one row, of the parts that it has."""

@@ -52,6 +52,7 @@ class Change:
         found = read_ledger(path / LEDGER)
         self.ledger = Ledger() if found is None else found
         if found is None:
+            self._keep(self.ledger)  # counts itself
             self.count()
 
     def book(self, *, used: int = 0, hits: int = 0, misses: int = 0, damaged: int = 0) -> None:

@@ -109,7 +109,8 @@ class Finder:
             if offset is not None:
                 try:
                     body = read_record(fd, offset, item.key, item.extent)
-                    found.damaged.pop(item.key, None)
+                    if found.damaged.get(item.key) == pack:
+                        del found.damaged[item.key]
                 except DamagedPieceError:
                     found.damaged[item.key] = pack
             if body is None:

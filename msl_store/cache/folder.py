@@ -12,7 +12,7 @@ from msl_store.cache.inventory import LOCK, MARKER, TOP, Inventory, read_documen
 from msl_store.cache.lock import locked
 from msl_store.cache.sizes import byte_count
 from msl_store.cache.tally import Tally
-from msl_store.errors import BusyError, FormatError, MSLError, UsageError
+from msl_store.errors import FormatError, MSLError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,7 +119,7 @@ class CacheFolder:
     def note(self, hits: int, misses: int) -> None:
         """Count pieces that were found or not; about once a second that is written into the ledger."""
         if self._tally.add(hits, misses):
-            with suppress(BusyError, OSError), self.changing(patience_s=0):
+            with suppress(MSLError, OSError), self.changing(patience_s=0):
                 pass
 
     @property
@@ -133,16 +133,21 @@ class CacheFolder:
             return change.count(), change.ledger
 
 
-@lru_cache(maxsize=16)
 def _attached(path: Path, limit: int) -> CacheFolder:
-    """Return the folder that another process sent, the same one each time, so that its counts are kept together.
+    """Return the folder that another process sent.
 
     On another machine, which has no such folder, it is made; where it cannot be, everything is read without it.
     """
-    folder = CacheFolder(path)
+    folder = _joined(path)
     if not (path / MARKER).exists():
         try:
             folder.prepare(limit)
         except (MSLError, OSError) as error:
             log.warning("%s: is no cache on this machine (%s); libraries are read without it", path, error)
     return folder
+
+
+@lru_cache(maxsize=16)
+def _joined(path: Path) -> CacheFolder:
+    """Return the same folder each time, so that what this process counts is kept together."""
+    return CacheFolder(path)

@@ -39,7 +39,7 @@ def locked(path: Path, *, patience_s: float) -> Iterator[None]:
     BusyError
         Somebody else has held it for `patience_s` seconds.
     UsageError
-        This system has no flock.
+        This system, or the file system, has no flock.
     """
     try:
         import fcntl
@@ -63,6 +63,10 @@ def locked(path: Path, *, patience_s: float) -> Iterator[None]:
                         f"{path}: another process has held this cache for {patience_s:g} s; let it finish, or end it "
                         "(its lock ends with it)"
                     ) from None
+            except OSError as error:
+                raise UsageError(
+                    f"{path}: cannot be locked ({error}); put the cache on a file system that has locks"
+                ) from error
             time.sleep(wait_s)
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
         yield

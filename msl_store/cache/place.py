@@ -10,6 +10,7 @@ from msl_store.cache.inventory import ABOUT_LIBRARY, LIBRARIES, URLS, read_docum
 from msl_store.cache.sizes import DISK_BLOCK, charge
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 PLACE_SLACK_BYTES = 12 * DISK_BLOCK
@@ -68,7 +69,7 @@ def prepare_place(cache: Path, key: LibraryKey) -> None:
         write_document(folder / ABOUT_LIBRARY, about)
 
 
-def cost_of(paths: list[Path]) -> int:
+def cost_of(paths: Iterable[Path]) -> int:
     """Return what some files and folders cost on the disk together; those that are not there cost nothing."""
     total = 0
     for path in paths:

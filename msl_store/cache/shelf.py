@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from msl_store.cache.finding import Finder, Found
-from msl_store.cache.inventory import ABOUT_LIBRARY, ABOUT_PIN, LIBRARIES, PINS, URLS, pin_folders
+from msl_store.cache.inventory import ABOUT_LIBRARY, LIBRARIES, PINS, URLS, pin_folders
 from msl_store.cache.packs import HEADER_BYTES, append, key_of, pack_of, record, scan
 from msl_store.cache.place import PLACE_SLACK_BYTES, cost_of, prepare_place, show_root, shown_root
 from msl_store.cache.sizes import DISK_BLOCK, charge, rounded_up
 from msl_store.cache.upkeep import repair
-from msl_store.errors import BusyError
+from msl_store.errors import MSLError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -44,6 +45,11 @@ class Fetched(NamedTuple):
     path: str
     extent: Extent
     body: memoryview
+
+    @property
+    def key(self) -> bytes:
+        """What it is found by."""
+        return key_of(self.path, self.extent)
 
     @property
     def cost(self) -> int:
@@ -79,12 +85,9 @@ class Shelf:
         for pack in found.damaged.values():
             log.warning("%s: a piece of %s/%s is damaged; it is fetched again", pack, self.key.url, path)
         for pack in found.broken:
-            try:
-                with self.folder.changing(patience_s=PATIENCE_S) as change:
-                    damage = repair(change, pack, self.key.url)
-                log.warning("%s", damage)
-            except (BusyError, OSError) as error:
-                log.warning("%s: is damaged, and was not repaired: %s", pack, error)
+            log.warning("%s: is damaged, and cut off there; what is lost is fetched again when it is read", pack)
+            with suppress(MSLError, OSError), self.folder.changing(patience_s=PATIENCE_S) as change:
+                repair(change, pack, self.key.url)
         return found
 
     def enter(self) -> None:
@@ -125,7 +128,7 @@ class Shelf:
                 kept += sum(piece.cost for piece in portion)
                 if kept > limit // 2:  # one read that is larger than the cache would evict what it brought itself
                     return
-        except (BusyError, OSError) as error:
+        except (MSLError, OSError) as error:
             self._tell_once(f"{error}; what is read is not kept")
 
     def _tell_once(self, text: str) -> None:
@@ -155,17 +158,16 @@ class Shelf:
         damaged = damaged or {}
         packs: dict[Path, dict[bytes, Fetched]] = {}
         for piece in pieces:
-            key = key_of(piece.path, piece.extent)
-            packs.setdefault(damaged.get(key, place / pack_of(piece.path, piece.extent)), {})[key] = piece
+            pack = damaged.get(piece.key, place / pack_of(piece.path, piece.extent))
+            packs.setdefault(pack, {})[piece.key] = piece
         needed = PLACE_SLACK_BYTES
         for records in packs.values():
             needed += rounded_up(sum(piece.cost for piece in records.values())) + PACK_SLACK_BYTES
         if not change.reserve(needed):
             return False
         cache = self.folder.path
-        around = [cache / LIBRARIES, cache / URLS, cache / URLS / f"{self.key.source}.json", self.place]
-        around += [self.place / ABOUT_LIBRARY, self.place / PINS, place / ABOUT_PIN]
-        around += [pack.parent for pack in packs if pack.parent != self.place]
+        around = {cache / LIBRARIES, cache / URLS, cache / URLS / f"{self.key.source}.json", self.place}
+        around |= {self.place / ABOUT_LIBRARY, *(pack.parent for pack in packs)}
         before = cost_of(around)
         try:
             prepare_place(cache, self.key)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import google_crc32c
 
 from msl_store.cache import Fetched, LibraryKey, Shelf, shown_root, source_of
-from msl_store.errors import BusyError, NetworkError, UsageError
+from msl_store.errors import MSLError, NetworkError, UsageError
 from msl_store.store.objects import Objects
 from msl_store.store.reading import ROOT
 
@@ -93,8 +93,8 @@ class CachedObjects(Objects):
         """
         if path != ROOT:
             return bytes(self.get_many([(path, None)])[0][0])
-        if self.shelf is not None and (known := self._kept_root(self.shelf)) is not None:
-            return known  # another process has asked the server
+        if self.shelf is not None and (known := self.shelf.find(ROOT, [None]).bodies[0]) is not None:
+            return bytes(known)  # another process has asked the server
         if self.offline:
             return self._root_without_server("the cache is offline")
         try:
@@ -111,35 +111,30 @@ class CachedObjects(Objects):
         """Return the root document that the server shows now."""
         return super().get(ROOT)
 
-    def _kept_root(self, shelf: Shelf) -> bytes | None:
-        body = shelf.find(ROOT, [None]).bodies[0]
-        if body is None or hashlib.sha256(body).hexdigest() != shelf.key.root:
-            return None
-        return bytes(body)
-
     def _root_without_server(self, why: str) -> bytes:
         root = shown_root(self.folder.path, self._key("").source)
-        shelf = None if root is None else Shelf(self.folder, self._key(root))
-        raw = None if shelf is None else self._kept_root(shelf)
+        shelf = Shelf(self.folder, self._key(root or ""))
+        raw = shelf.find(ROOT, [None]).bodies[0]
         if raw is None:
             raise NetworkError(
                 f"{self.url}: {why}, and {self.folder.path} does not hold this library; open it once while the server "
                 "can be reached, and pin what you need"
             )
         self.shelf = shelf
-        return raw
+        return bytes(raw)
 
     def _enter(self, raw: bytes) -> None:
         """Use what is cached of the library that the server has shown."""
         shelf = Shelf(self.folder, self._key(hashlib.sha256(raw).hexdigest()))
         try:
             shelf.enter()
-        except (BusyError, OSError) as error:
+        except (MSLError, OSError) as error:
             log.warning("%s: %s; %s is read without a cache", self.folder.path, error, self.url)
             return
         self.shelf = shelf
-        if self._kept_root(shelf) is None:
-            shelf.keep([Fetched(ROOT, None, memoryview(raw))])
+        found = shelf.find(ROOT, [None])
+        if found.bodies[0] is None or found.damaged:
+            shelf.keep([Fetched(ROOT, None, memoryview(raw))], found.damaged)
 
     def find_many(
         self, requests: Sequence[Request], each: Callable[[int, Parts | None], None] = _ignore
@@ -181,14 +176,17 @@ class CachedObjects(Objects):
         missing = [place for place, answer in enumerate(answers) if answer.parts is None]
         lacking = sum(len(answers[place].lacking) for place in missing)
         self.folder.note(sum(len(answer.bodies) for answer in answers) - lacking, lacking)
-        if missing:
-            fetched: list[Fetched] = []
-            try:
+        fetched: list[Fetched] = []
+        try:
+            if missing:
                 self._fetch(answers, missing, each, fetched)
-            finally:
-                if fetched and keep:
-                    damaged = {key: pack for place in missing for key, pack in answers[place].damaged.items()}
-                    shelf.keep([piece for piece in tuple(fetched) if proves_itself(piece.body)], damaged)
+        finally:
+            damaged = {key: pack for answer in answers for key, pack in answer.damaged.items()}
+            good = [piece for piece in tuple(fetched) if proves_itself(piece.body)]
+            if damaged:
+                good += [piece for answer in answers for piece in answer.found_elsewhere()]
+            if good and keep:
+                shelf.keep(good, damaged)
         return [answer.parts for answer in answers], lacking
 
     def _fetch(
@@ -254,6 +252,12 @@ class _Answer:
             self.bodies[number] = part
         self._finish()
         return [Fetched(self.path, self.extents[number], part) for number, part in zip(lacking, parts, strict=True)]
+
+    def found_elsewhere(self) -> list[Fetched]:
+        """Return the pieces that were found in one pack after another had them damaged."""
+        found = zip(self.extents, self.bodies, strict=True)
+        pieces = (Fetched(self.path, extent, body) for extent, body in found if body is not None)
+        return [piece for piece in pieces if piece.key in self.damaged]
 
     def _finish(self) -> None:
         there = [body for body in self.bodies if body is not None]

@@ -15,6 +15,7 @@ from made_pieces import assert_sound, chunk, piece_of, shelf_at
 
 from msl_store.cache import CacheFolder, begin_pin, complete_pin, find_damage, remove_pin
 from msl_store.cache.ledger import read_ledger
+from msl_store.errors import UsageError
 
 LIMIT = 1_000_000
 CALLS = ("pwritev", "pwrite", "ftruncate", "truncate", "replace", "unlink", "mkdir", "rmdir")
@@ -47,14 +48,13 @@ def work(path):
 
 
 def watch(patch, before=lambda call, number, arguments: None, after=lambda: None):
-    """Call `before` and `after` around everything that changes the disk; return what counts it."""
-    number = 0
+    """Call `before` and `after` around everything that changes the disk; return the list of all that."""
+    calls = []
 
     def wrapped(call, real):
         def watched(*arguments, **named):
-            nonlocal number
-            before(call, number, arguments)
-            number += 1
+            before(call, len(calls), arguments)
+            calls.append(call)
             try:
                 return real(*arguments, **named)
             finally:
@@ -65,7 +65,7 @@ def watch(patch, before=lambda call, number, arguments: None, after=lambda: None
     for call in CALLS:
         patch.setattr(os, call, wrapped(call, getattr(os, call)))
     patch.setattr(Path, "write_text", wrapped("write_text", Path.write_text))
-    return lambda: number
+    return calls
 
 
 def add_foreign(path):
@@ -82,14 +82,54 @@ def add_foreign(path):
 
 def test_the_limit_holds_after_every_change(tmp_path, monkeypatch):
     most = []
-    count = watch(monkeypatch, after=lambda: most.append(used_bytes(tmp_path)))
+    calls = watch(monkeypatch, after=lambda: most.append(used_bytes(tmp_path)))
     shelf = work(tmp_path / "cache")
-    assert count() > 150
+    assert len(calls) > 150
     assert max(most) <= LIMIT + used_bytes_of_nothing(tmp_path)
     assert max(most) > 0.9 * LIMIT
     booked = read_ledger(tmp_path / "cache" / "ledger").used
     assert used_bytes(tmp_path / "cache") == shelf.folder.report()[0].bytes == booked
     assert assert_sound(shelf, PLACES) >= 10
+
+
+@pytest.mark.parametrize("more", [0, 2_048, 6_000])
+def test_the_limit_holds_when_small_pieces_and_documents_fill_it_to_the_brim(tmp_path, monkeypatch, more):
+    limit = 1_000_000 + more
+    shelf = shelf_at(tmp_path / "cache", limit)
+    most = []
+    watch(monkeypatch, after=lambda: most.append(used_bytes(tmp_path / "cache")))
+    shelf.keep([piece_of(*chunk(number)) for number in range(32)])
+    shelf.keep([piece_of(*chunk(number)) for number in range(32, 64)])
+    for number in range(60):
+        shelf.keep([piece_of(f"object/{number}", (5, 105))])
+        if number % 10 == 5:
+            begin_pin(shelf, "e" * 32, {"url": "made up"})
+            complete_pin(shelf, "e" * 32)
+    assert max(most) <= limit
+    assert max(most) > limit - 90_000
+
+
+def test_the_limit_holds_when_it_was_lowered_to_what_is_pinned(tmp_path, monkeypatch):
+    path = tmp_path / "cache"
+    shelf = shelf_at(path, "2 MB")
+    begin_pin(shelf, "e" * 32, {"url": "made up"})
+    with shelf.folder.changing() as change:
+        assert shelf.put(change, [piece_of(*chunk(number)) for number in range(90)], shelf.pin_place("e" * 32))
+    pinned = used_bytes(path)
+    lowest = next(limit for limit in range(pinned, pinned + 10**5, 1024) if accepted(shelf.folder, limit))
+    most = []
+    watch(monkeypatch, after=lambda: most.append(used_bytes(path)))
+    complete_pin(shelf, "e" * 32)
+    shelf.keep([piece_of(*chunk(99))])
+    assert pinned < max(most) <= lowest
+
+
+def accepted(folder, limit):
+    try:
+        folder.prepare(limit)
+    except UsageError:
+        return False
+    return True
 
 
 def used_bytes_of_nothing(folder):
@@ -101,9 +141,9 @@ def used_bytes_of_nothing(folder):
 @pytest.mark.parametrize("every", [8, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_process_may_end_at_any_moment(tmp_path, monkeypatch, every):
     with monkeypatch.context() as patched:
-        count = watch(patched)
+        calls = watch(patched)
         work(tmp_path / "undisturbed")
-    for moment in range(0, count(), every):
+    for moment in [n for n, call in enumerate(calls) if n % every == 0 or call == "write_text"]:
         path = tmp_path / f"cache-{moment}"
         end_at(path, moment)
         foreign = add_foreign(path)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_pieces import chunk, piece_of, shelf_at
 
-from msl_store.cache import CacheFolder
+from msl_store.cache import CacheFolder, begin_pin
 from msl_store.cache.lock import locked
 from msl_store.cache.sizes import byte_count
 from msl_store.errors import BusyError, FormatError, UsageError
@@ -137,6 +137,20 @@ def test_a_ledger_that_killed_writers_left_too_high_is_counted_before_anything_i
     assert all(shelf.find(*wanted(number)).bodies[0] for number in range(40))
     with shelf.folder.changing() as change:
         assert change.ledger.used == used_bytes(tmp_path)
+
+
+def test_what_killed_writers_left_of_documents_is_swept_and_no_other_file(tmp_path):
+    shelf = shelf_at(tmp_path, "2 MB")
+    shelf.keep([piece_of(*chunk(0))])
+    begin_pin(shelf, "d" * 32, {"url": "here"})
+    left = [tmp_path / "msl-cache.json.tmp", tmp_path / "urls" / f"{'0' * 32}.json.tmp"]
+    left += [shelf.place / "library.json.tmp", shelf.pin_place("d" * 32) / "pin.json.tmp"]
+    mine = [tmp_path / "mine.json.tmp", tmp_path / "urls" / "mine.json.tmp", shelf.place / "pin.json.tmp"]
+    for path in (*left, *mine):
+        path.write_text("half")
+    shelf.folder.report()
+    assert [path.exists() for path in left] == [False] * 4
+    assert [path.exists() for path in mine] == [True] * 3
 
 
 # --- the lock

@@ -67,7 +67,8 @@ def test_columns_and_indexes_go_after_everything_else_of_their_library(tmp_path)
     for first in range(0, 320, 16):
         time.sleep(TICK_S / 4)
         keep(shelf, range(first, first + 16))
-        assert assert_sound(shelf, metas) == 2
+    assert there(shelf, range(16)) == []
+    assert assert_sound(shelf, metas) == 2
     other = shelf_at(tmp_path, url="s3://else/where")
     for first in range(0, 320, 16):
         time.sleep(TICK_S / 4)
@@ -211,6 +212,31 @@ def test_a_full_disk_ends_keeping_and_not_reading(tmp_path, monkeypatch, caplog)
         assert change.ledger.used == used_bytes(tmp_path)
     keep(shelf, range(3, 6))
     assert there(shelf, range(6)) == list(range(6))
+
+
+@pytest.mark.parametrize("cut", [1, 40, 48, 60, 5_000])
+def test_what_a_killed_writer_left_is_replaced_by_what_comes_next(tmp_path, caplog, cut):
+    shelf = shelf_at(tmp_path, "2 MB")
+    keep(shelf, range(3))
+    (pack,) = packs(shelf)
+    with pack.open("r+b") as file:
+        file.truncate(2 * 12_948 + cut)
+    assert there(shelf_at(tmp_path), range(3)) == [0, 1]
+    path, (start, _) = chunk(5)
+    shelf.keep([piece_of(path, (start, start + 10))])
+    assert assert_sound(shelf_at(tmp_path), [chunk(0), chunk(1), (path, (start, start + 10))]) == 3
+    assert pack.stat().st_size == 2 * 12_948 + 58
+    assert find_damage(shelf.folder) == []
+    assert caplog.text == ""
+
+
+def test_eviction_frees_the_disk_also_where_a_reader_has_the_pack_open(tmp_path):
+    shelf = shelf_at(tmp_path, "2 MB")
+    keep(shelf, range(3))
+    (pack,) = packs(shelf)
+    with pack.open("rb") as file, shelf.folder.changing() as change:
+        change.evict(0)
+        assert os.fstat(file.fileno()).st_blocks == 0
 
 
 def test_a_pack_that_cannot_be_read_is_as_good_as_none(tmp_path, monkeypatch, caplog):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -425,6 +426,19 @@ def test_forked_spawned_and_dask_processes_share_one_cache(distant, cache, clien
     images = library.images.sel(instance=IDS).chunk({"instance": 1})
     np.testing.assert_array_equal(images.sum(("view", "y", "x")).compute(), total)
     assert proxy.requests() == []
+
+
+def test_threads_share_a_cache_that_is_too_small_for_them(distant, tmp_path):
+    url, _ = distant
+    cache = msl.Cache(tmp_path / "cache", "1.5 MB")
+    libraries = [msl.open(url, cache=cache) for _ in range(2)]
+    rng = np.random.default_rng(0)
+    jobs = [(libraries[n % 2], rng.choice(small_library.shown(), 3, replace=False).tolist()) for n in range(40)]
+    expected = [sums(msl.open(url), ids) for _, ids in jobs]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda job: sums(*job), jobs)) == expected
+    assert used_bytes(cache.folder) <= 1_500_000
+    assert cache.verify() == []
 
 
 def test_a_cache_pickles_as_its_folder_and_is_made_where_it_is_not(cache):

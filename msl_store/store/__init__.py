@@ -3,7 +3,8 @@
 from msl_store.store.caching import Cache
 from msl_store.store.objects import Objects, RangeFile, local_path, locate, locate_file
 from msl_store.store.pieces import Piece, StoredArray, Want
-from msl_store.store.publication import Publication, commit_block, joined
+from msl_store.store.plain import read_array
+from msl_store.store.publication import Publication, commit_block, joined, put_shards
 from msl_store.store.reading import Store, open_store
 from msl_store.store.writing import BlockWriter
 
@@ -23,4 +24,6 @@ __all__ = [
     "locate",
     "locate_file",
     "open_store",
+    "put_shards",
+    "read_array",
 ]

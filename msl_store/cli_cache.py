@@ -11,8 +11,12 @@ import typer
 from msl_store.console import (
     LARGE_BYTES,
     PARTIAL_EXIT,
+    First,
+    Ids,
     JsonFlag,
     StorageOption,
+    Url,
+    Where,
     ids_of,
     progress_bar,
     say,
@@ -70,12 +74,12 @@ def clear(
 @app.command()
 def pin(
     folder: Folder,
-    url: Annotated[str, typer.Argument(help="The library: s3://, https://, or a path.")],
+    url: Url,
     size: Annotated[str | None, typer.Option("--limit", help="Of a new cache, as in '20 GB'.")] = None,
     parts: Annotated[str | None, typer.Option(help="Only these, as in mesh,images.")] = None,
-    ids: Annotated[str | None, typer.Option(help="Only these instances, as in 1,5,10-20.")] = None,
-    first: Annotated[int | None, typer.Option(min=1, help="Only the first instances.")] = None,
-    where: Annotated[str | None, typer.Option(help="Only instances for which this holds.")] = None,
+    ids: Ids = None,
+    first: First = None,
+    where: Where = None,
     option: StorageOption = None,
     as_json: JsonFlag = False,
 ) -> None:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from msl_store.cache.change import SPARE_BYTES, Change
+from msl_store.cache.finding import Finder
 from msl_store.cache.inventory import LOCK, MARKER, TOP, Inventory, read_document, write_document
 from msl_store.cache.lock import locked
 from msl_store.cache.sizes import byte_count
@@ -41,10 +42,16 @@ class CacheFolder:
     ----------
     path : Path
         Where it lies.
+
+    Attributes
+    ----------
+    finder : Finder
+        Finds pieces in it, and remembers where they lie.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.finder = Finder()
         self._tally = Tally()
 
     def __reduce__(self) -> tuple[Any, ...]:

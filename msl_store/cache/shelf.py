@@ -7,7 +7,6 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from msl_store.cache.finding import Finder, Found
 from msl_store.cache.inventory import ABOUT_LIBRARY, LIBRARIES, PINS, URLS, pin_folders
 from msl_store.cache.packs import HEADER_BYTES, append, key_of, pack_of, record, scan
 from msl_store.cache.place import PLACE_SLACK_BYTES, cost_of, prepare_place, show_root, shown_root
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from msl_store.cache.change import Change
+    from msl_store.cache.finding import Found
     from msl_store.cache.folder import CacheFolder
     from msl_store.cache.packs import Extent
     from msl_store.cache.place import LibraryKey
@@ -72,7 +72,6 @@ class Shelf:
         self.folder = folder
         self.key = key
         self.place = key.folder(folder.path)
-        self._finder = Finder()
         self._told: set[str] = set()
 
     def places(self) -> list[Path]:
@@ -81,7 +80,7 @@ class Shelf:
 
     def find(self, path: str, extents: Sequence[Extent], places: Sequence[Path] | None = None) -> Found:
         """Look for pieces of one object; no lock is taken, and what cannot be read is not there."""
-        found = self._finder.find(path, extents, self.places() if places is None else places)
+        found = self.folder.finder.find(path, extents, self.places() if places is None else places)
         for pack in found.damaged.values():
             log.warning("%s: a piece of %s/%s is damaged; it is fetched again", pack, self.key.url, path)
         for pack in found.broken:
@@ -94,7 +93,7 @@ class Shelf:
         """Note that this is the library which its server shows now; pieces of the one before that are dropped."""
         if shown_root(self.folder.path, self.key.source) == self.key.root:
             return
-        with self.folder.changing() as change:
+        with self.folder.changing(patience_s=PATIENCE_S) as change:
             for holding in change.count().holdings:
                 if holding.source == self.key.source and holding.root != self.key.root:
                     change.drop(holding)

@@ -21,7 +21,8 @@ class Tally:
     def add(self, hits: int, misses: int) -> bool:
         """Count; return whether it is time to write the counts down."""
         if self._pid != os.getpid():
-            self.__init__()  # type: ignore[misc]
+            self._pid = os.getpid()
+            self._counts.clear()
         self._counts.append((hits, misses))
         return time.monotonic() - self._flushed > FLUSH_S
 

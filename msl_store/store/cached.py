@@ -9,12 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-import google_crc32c
-
 from msl_store.cache import Fetched, LibraryKey, Shelf, shown_root, source_of
-from msl_store.errors import MSLError, NetworkError, UsageError
+from msl_store.errors import IntegrityError, MSLError, NetworkError, UsageError
 from msl_store.store.objects import Objects
 from msl_store.store.reading import ROOT
+from msl_store.store.sharding import verified
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from msl_store.store.objects import Parts, Range, Request
 
 log = logging.getLogger("msl_store.cache")
-
-CHECKSUM_BYTES = 4
 
 IN_TURN = 4
 """So few objects are read one after the other; of more, several at the same time."""
@@ -271,8 +268,11 @@ class _Answer:
 
 def proves_itself(body: memoryview) -> bool:
     """Whether a piece ends with the CRC-32C of what comes before."""
-    stored = int.from_bytes(body[-CHECKSUM_BYTES:], "little")
-    return len(body) > CHECKSUM_BYTES and stored == google_crc32c.value(bytes(body[:-CHECKSUM_BYTES]))
+    try:
+        verified(body, "")
+    except IntegrityError:
+        return False
+    return True
 
 
 @cache

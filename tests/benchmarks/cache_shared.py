@@ -38,7 +38,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.image_library import write_image_library
+from benchmarks.image_library import add_options, chosen_library
 from benchmarks.measuring import Goal, ratio, show, side_by_side
 from disk_usage import used_bytes
 from servers.proxy import DelayProxy
@@ -276,18 +276,11 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--kills", type=int, default=40)
     parser.add_argument("--limit", default="12 MB")
-    parser.add_argument("--instances", type=int, default=512)
-    parser.add_argument("--count", type=int, default=256)
-    parser.add_argument("--delay-ms", type=float, default=30.0)
-    parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, help="a library of images that an earlier run left here, or leaves now")
+    add_options(parser, instances=512)
     options = parser.parse_args()
     with ExitStack() as held:
         work = Path(held.enter_context(tempfile.TemporaryDirectory()))
-        folder = options.folder or work / "images.zarr"
-        if not (folder / "zarr.json").is_file():
-            write_image_library(folder, options.instances)
+        folder = chosen_library(options, work)
         web = held.enter_context(WebServer(folder.parent))
         trial = torment(
             f"{web.url}/{folder.name}", folder, work / "cache", options.limit, kills=options.kills, seed=options.seed

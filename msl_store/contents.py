@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from msl_store.errors import UsageError
 from msl_store.shapes import Mesh, Occupancy, PointCloud
 from msl_store.store import Want
 
@@ -42,6 +43,13 @@ NEEDED = {
     "occupancy/scale": "occupancy",
 }
 """The part that a row must have for an array to hold anything of it."""
+
+
+def check_parts(parts: Sequence[str]) -> None:
+    """Raise `UsageError` where a name is none of `PARTS`."""
+    unknown = set(parts) - set(PARTS)
+    if unknown:
+        raise UsageError(f"parts: {', '.join(sorted(unknown))} unknown; allowed: {', '.join(PARTS)}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +118,18 @@ class Contents:
             return None
         has = self.has(NEEDED[path])
         return np.logical_or.reduceat(has, np.arange(0, len(has), array.chunk[0]))
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Which of `PARTS` rows may have: those that the store has arrays for."""
+        return tuple(part for part in PARTS if any(path.startswith(f"{part}/") for path in self._store.arrays))
+
+    def batches(self, rows: Sequence[int], parts: Sequence[str], *, batch: int = 16) -> Iterator[list[Want]]:
+        """Yield what reading all columns takes, and then, some rows at a time, what reading their parts does."""
+        check_parts(parts)
+        yield self.columns
+        for start in range(0, len(rows) if parts else 0, batch):
+            yield [want for row in rows[start : start + batch] for _, want in self.wants(row, parts)]
 
     def read(self, rows: Sequence[int], parts: Sequence[str]) -> Iterator[Instance]:
         """Yield some rows as instances, all read together."""

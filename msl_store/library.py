@@ -9,18 +9,18 @@ from __future__ import annotations
 import json
 import os
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
 from msl_store import schema
-from msl_store.contents import PARTS, Contents, Instance
+from msl_store.contents import PARTS, Contents, Instance, check_parts
 from msl_store.errors import MissingError, UsageError
 from msl_store.intake_entry import location_of
 from msl_store.lazy import lazy_variable
 from msl_store.optics.rotations import rotation_vectors
-from msl_store.store import Cache, Store, Want, local_path, open_store
+from msl_store.store import Store, Want, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from msl_store.shapes import Mesh, Occupancy, PointCloud
+    from msl_store.store.caching import CacheChoice
 
 
 class Library:
@@ -234,7 +235,7 @@ class Library:
         batch : int
             Instances read together; whole ones take about 7 MB each in memory.
         """
-        _check_parts(parts)
+        check_parts(parts)
         rows = self._rows if ids is None else self.rows_of(ids)
         for start in range(0, len(rows), batch):
             yield from self._contents.read(rows[start : start + batch].tolist(), parts)
@@ -242,18 +243,11 @@ class Library:
     @property
     def parts(self) -> tuple[str, ...]:
         """Which of `PARTS` its instances may have: those that the library has arrays for."""
-        return tuple(part for part in PARTS if any(path.startswith(f"{part}/") for path in self._store.arrays))
+        return self._contents.parts
 
-    def wants(self, parts: Sequence[str], *, batch: int = 16) -> Iterator[tuple[Store, list[Want]]]:
-        """Yield what reading some parts of all instances takes, in batches, each of one store.
-
-        Columns come first, whole, also where no part is named. With an edition joined, its images come too.
-        """
-        _check_parts(parts)
-        yield self._store, self._contents.columns
-        for start in range(0, len(self._rows) if parts else 0, batch):
-            rows = self._rows[start : start + batch].tolist()
-            yield self._store, [want for row in rows for _, want in self._contents.wants(row, parts)]
+    def wants(self, parts: Sequence[str]) -> Iterator[tuple[Store, list[Want]]]:
+        """Yield what reading some parts of all instances, and all columns, takes: batches, each of one store."""
+        yield from ((self._store, wants) for wants in self._contents.batches(self._rows.tolist(), parts))
         if self._edition is not None:
             yield from self._edition.select(ids=self.ids).wants([part for part in parts if part == "images"])
 
@@ -336,11 +330,9 @@ class Library:
         url: str | os.PathLike[str],
         storage_options: Mapping[str, Any] | None = None,
         *,
-        cache: Cache | Literal[False] | None = None,
+        cache: CacheChoice = None,
     ) -> Library:
-        """Return the instances that an edition has too, with that edition's images; joined by id.
-
-        The arguments are those of `msl_store.open`.
+        """Return the instances that an edition (opened as `msl_store.open` does) has too, with its images; by id.
 
         Raises
         ------
@@ -358,19 +350,11 @@ class Library:
         return Library(self._store, self.rows_of(both) if both else self._rows[:0], edition=edition)
 
 
-def _check_parts(parts: Sequence[str]) -> None:
-    unknown = set(parts) - set(PARTS)
-    if unknown:
-        raise UsageError(f"parts: {', '.join(sorted(unknown))} unknown; allowed: {', '.join(PARTS)}")
-
-
 def _reopened(store: Store, rows: NDArray[np.int64] | None, edition: Library | None) -> Library:
     return Library(store, rows, edition=edition)
 
 
-def open_library(
-    url: Any, storage_options: Mapping[str, Any] | None = None, *, cache: Cache | Literal[False] | None = None
-) -> Library:
+def open_library(url: Any, storage_options: Mapping[str, Any] | None = None, *, cache: CacheChoice = None) -> Library:
     """Open a library in one request.
 
     Parameters
@@ -398,6 +382,4 @@ def open_library(
     if not isinstance(url, str | os.PathLike):
         url, found = location_of(url)
         storage_options = {**found, **(storage_options or {})}
-    if cache is None and local_path(os.fspath(url)) is None:
-        cache = Cache.from_environment()
-    return Library(open_store(url, storage_options, cache=cache or None))
+    return Library(open_store(url, storage_options, cache=cache))

@@ -1,7 +1,7 @@
 """The library on a disk, in a bucket or on a web server: the only package that knows zarr and object stores."""
 
 from msl_store.store.caching import Cache
-from msl_store.store.objects import Objects, RangeFile, local_path, locate, locate_file
+from msl_store.store.objects import Objects, RangeFile, locate, locate_file
 from msl_store.store.pieces import Piece, StoredArray, Want
 from msl_store.store.plain import read_array
 from msl_store.store.publication import Publication, commit_block, joined, put_shards
@@ -20,7 +20,6 @@ __all__ = [
     "Want",
     "commit_block",
     "joined",
-    "local_path",
     "locate",
     "locate_file",
     "open_store",

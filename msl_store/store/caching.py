@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from msl_store.cache import CacheFolder, find_damage
 from msl_store.errors import MissingError
 from msl_store.store.cached import CachedObjects
 from msl_store.store.objects import normalized_url
 from msl_store.store.pinning import pin, pin_name, unpin
+from msl_store.store.reading import CACHE_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from msl_store.cache import Damage, PinReport
     from msl_store.store.pinning import Pinnable
 
-FOLDER_VARIABLE, LIMIT_VARIABLE = "MSL_CACHE", "MSL_CACHE_LIMIT"
-"""Environment variables that name a cache for the libraries that are not on this machine's disk."""
+LIMIT_VARIABLE = "MSL_CACHE_LIMIT"
+"""Environment variable that gives the limit of the cache that `CACHE_VARIABLE` names."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ class Cache:
     @staticmethod
     def from_environment() -> Cache | None:
         """Return the cache that ``MSL_CACHE`` (a folder) and ``MSL_CACHE_LIMIT`` name, None where they name none."""
-        folder = os.environ.get(FOLDER_VARIABLE)
+        folder = os.environ.get(CACHE_VARIABLE)
         return _named(folder, os.environ.get(LIMIT_VARIABLE) or None) if folder else None
 
     def __repr__(self) -> str:
@@ -232,6 +233,10 @@ class Cache:
         again to complete it.
         """
         return find_damage(self._folder)
+
+
+CacheChoice = Cache | Literal[False] | None
+"""A cache; none at all; or, where it is None, the one that the environment names, if any."""
 
 
 @lru_cache(maxsize=4)

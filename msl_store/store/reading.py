@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import pickle
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
@@ -16,21 +17,23 @@ import numpy as np
 
 from msl_store import schema
 from msl_store.errors import FormatError, IntegrityError, MissingError
-from msl_store.store.objects import locate
+from msl_store.store.objects import local_path, locate
 from msl_store.store.pieces import StoredArray, Want, axes_of, pieces_of
 from msl_store.store.sharding import MISSING, decode_chunk, decode_index
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from msl_store.store.caching import Cache
+    from msl_store.store.caching import CacheChoice
     from msl_store.store.objects import Objects, Parts, Request
     from msl_store.store.pieces import Piece
 
 ROOT = "zarr.json"
+CACHE_VARIABLE = "MSL_CACHE"
+"""Environment variable that names the folder of a cache for libraries that are not on this machine's disk."""
+
 UNPUBLISHED = "_unpublished"
 """Folder of an ingest's plan, claim and finished blocks; gone once the library is published."""
 
@@ -218,9 +221,9 @@ def _reopened(objects: bytes, digest: str) -> Store:
 
 
 def open_store(
-    url: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None, *, cache: Cache | None = None
+    url: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None, *, cache: CacheChoice = None
 ) -> Store:
-    """Open a library in one request, to be read by way of a cache where one is given.
+    """Open a library in one request, to be read by way of a cache where one is given, or the environment names one.
 
     Raises
     ------
@@ -229,7 +232,11 @@ def open_store(
     FormatError
         What is there is no library, or one of a newer schema.
     """
-    return Store((locate if cache is None else cache.locate)(url, storage_options))
+    if cache is None and os.environ.get(CACHE_VARIABLE) and local_path(os.fspath(url)) is None:
+        from msl_store.store.caching import Cache
+
+        cache = Cache.from_environment()
+    return Store(cache.locate(url, storage_options) if cache else locate(url, storage_options))
 
 
 def _root_document(objects: Objects) -> dict[str, Any]:

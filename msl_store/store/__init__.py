@@ -1,14 +1,18 @@
 """The library on a disk, in a bucket or on a web server: the only package that knows zarr and object stores."""
 
+from msl_store.store.caching import Cache
 from msl_store.store.objects import Objects, RangeFile, locate, locate_file
+from msl_store.store.pieces import Piece, StoredArray, Want
 from msl_store.store.plain import read_array
 from msl_store.store.publication import Publication, commit_block, joined, put_shards
-from msl_store.store.reading import Store, StoredArray, Want, open_store
+from msl_store.store.reading import Store, open_store
 from msl_store.store.writing import BlockWriter
 
 __all__ = [
     "BlockWriter",
+    "Cache",
     "Objects",
+    "Piece",
     "Publication",
     "RangeFile",
     "Store",

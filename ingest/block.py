@@ -85,7 +85,7 @@ def _write_record(writer: BlockWriter, row: int, record: Record, kind: LibraryKi
         writer.put("images/counts", row, images.counts, present=present)
     if record.sdf is not None:
         writer.put("sdf/distance", row, record.sdf)
-    for edge, grid in (record.voxel_grids or {}).items():
+    for edge, grid in (record.voxel_grid or {}).items():
         writer.put(f"voxel_grid/inside_{edge}", row, np.packbits(grid))
     parts = {
         "mesh": mesh is not None,
@@ -93,7 +93,7 @@ def _write_record(writer: BlockWriter, row: int, record: Record, kind: LibraryKi
         "occupancy": occupancy is not None,
         "images": bool(present.all()),
         "sdf": record.sdf is not None,
-        "voxel_grid": record.voxel_grids is not None,
+        "voxel_grid": record.voxel_grid is not None,
     }
     whole = all(there for group, there in parts.items() if group in kind.groups)
     status = "complete" if whole else "partial" if any(parts.values()) or present.any() else "set_aside"
@@ -106,7 +106,7 @@ def _write_record(writer: BlockWriter, row: int, record: Record, kind: LibraryKi
         "instances/has_occupancy": parts["occupancy"],
         "instances/has_images": parts["images"],
         "instances/has_sdf": parts["sdf"],
-        "instances/has_voxel_grids": parts["voxel_grid"],
+        "instances/has_voxel_grid": parts["voxel_grid"],
         **_morphometrics(record.mesh, kind.voxel_um),
         **{f"instances/{name}": value for name, value in record.columns.items()},
         "instances/digest": list(
@@ -117,7 +117,7 @@ def _write_record(writer: BlockWriter, row: int, record: Record, kind: LibraryKi
                 images=images.counts if images is not None and present.any() else None,
                 present=present if present.any() else None,
                 sdf=record.sdf,
-                voxel_grids=record.voxel_grids,
+                voxel_grid=record.voxel_grid,
             )
         ),
         "mesh/vertex_count": 0 if mesh is None else len(mesh.vertices),

@@ -132,7 +132,7 @@ def verify(
     with progress_bar("verify", "blocks") as update:
         found = compare(
             open_source(sources, storage_options(source_option)),
-            open_library(library, storage_options(option)),
+            open_library(library, storage_options(option), cache=False),
             ids=ids_of(ids),
             limit=limit,
             scheduler=scheduler,

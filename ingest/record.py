@@ -67,7 +67,7 @@ class Record:
         What was wrong with it.
     sdf : ndarray of float16, shape (n_query,), or None
         Signed distances of the occupancy's points in the normalized frame, where the source has them.
-    voxel_grids : mapping of int to ndarray of bool, or None
+    voxel_grid : mapping of int to ndarray of bool, or None
         By their edge n, grids of shape (n, n, n) in the normalized frame, where the source has them.
     columns : mapping of str to value
         Further columns of the library's table that this instance has a value in.
@@ -80,7 +80,7 @@ class Record:
     images: Images | None = None
     findings: tuple[Finding, ...] = ()
     sdf: NDArray[np.float16] | None = None
-    voxel_grids: Mapping[int, NDArray[np.bool_]] | None = None
+    voxel_grid: Mapping[int, NDArray[np.bool_]] | None = None
     columns: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -143,7 +143,7 @@ def _pairs(record: Record, instance: Instance) -> Iterator[tuple[str, tuple[Any,
     yield "images/counts", (images.counts if images is not None and has_images else None, instance.images)
     yield "images/present", (images.present if images is not None and has_images else None, instance.present)
     yield "sdf/distance", (record.sdf, instance.sdf)
-    own, grids = record.voxel_grids or {}, instance.voxel_grids or {}
+    own, grids = record.voxel_grid or {}, instance.voxel_grid or {}
     for edge in sorted({*own, *grids}):
         yield f"voxel_grid/inside_{edge}", (own.get(edge), grids.get(edge))
 
@@ -169,6 +169,6 @@ def _digest(instance: Instance) -> NDArray[np.uint8]:
         images=instance.images,
         present=instance.present,
         sdf=instance.sdf,
-        voxel_grids=instance.voxel_grids,
+        voxel_grid=instance.voxel_grid,
     )
     return np.frombuffer(digest, np.uint8)

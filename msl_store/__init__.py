@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from msl_store.optics.microscope import Microscope
     from msl_store.shapes import Mesh, Occupancy, PointCloud
     from msl_store.simulation import simulate
+    from msl_store.store import Cache
 
 _HOMES = {
+    "Cache": "store:Cache",
     "Instance": "contents:Instance",
     "Labelling": "optics.labelling:Labelling",
     "Library": "library:Library",
@@ -44,6 +46,7 @@ _HOMES = {
 
 __all__ = [
     "BusyError",
+    "Cache",
     "FormatError",
     "Instance",
     "IntegrityError",

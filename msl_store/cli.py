@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from msl_store.cli_cache import app as cache_app
 from msl_store.cli_images import microscopes, ome
 from msl_store.cli_options import (
     IntervalOption,
@@ -52,6 +53,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(cache_app, name="cache")
 
 
 @app.callback()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import ge
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from msl_store.errors import UsageError
 from msl_store.schema import GRID_EDGES
 from msl_store.shapes import Mesh, Occupancy, PointCloud
 from msl_store.store import Want
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     from msl_store.store import Store
 
-PARTS = ("mesh", "point_cloud", "occupancy", "images", "sdf", "voxel_grids")
+PARTS = ("mesh", "point_cloud", "occupancy", "images", "sdf", "voxel_grid")
 
 INDEX_COLUMNS = (
     "instances/has_mesh",
@@ -26,7 +28,7 @@ INDEX_COLUMNS = (
     "instances/has_normals",
     "instances/has_occupancy",
     "instances/has_sdf",
-    "instances/has_voxel_grids",
+    "instances/has_voxel_grid",
     "mesh/vertex_start",
     "mesh/vertex_count",
     "mesh/face_start",
@@ -43,9 +45,16 @@ NEEDED = {
     "occupancy/loc": "occupancy",
     "occupancy/scale": "occupancy",
     "sdf/distance": "sdf",
-    **{f"voxel_grid/inside_{edge}": "voxel_grids" for edge in GRID_EDGES},
+    **{f"voxel_grid/inside_{edge}": "voxel_grid" for edge in GRID_EDGES},
 }
 """The part that a row must have for an array to hold anything of it."""
+
+
+def check_parts(parts: Sequence[str]) -> None:
+    """Raise `UsageError` where a name is none of `PARTS`."""
+    unknown = set(parts) - set(PARTS)
+    if unknown:
+        raise UsageError(f"parts: {', '.join(sorted(unknown))} unknown; allowed: {', '.join(PARTS)}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +73,7 @@ class Instance:
         Which of the images it has.
     sdf : ndarray of float16, shape (n_query,), or None
         Signed distances of the occupancy's query points, in the normalized frame, negative inside.
-    voxel_grids : mapping of int to ndarray of bool, or None
+    voxel_grid : mapping of int to ndarray of bool, or None
         By their edge n, grids of shape (n, n, n): is the voxel's centre inside?
     """
 
@@ -75,7 +84,7 @@ class Instance:
     images: NDArray[Any] | None = None
     present: NDArray[np.bool_] | None = None
     sdf: NDArray[np.float16] | None = None
-    voxel_grids: Mapping[int, NDArray[np.bool_]] | None = None
+    voxel_grid: Mapping[int, NDArray[np.bool_]] | None = None
 
 
 class Contents:
@@ -122,14 +131,32 @@ class Contents:
         has = self.has(NEEDED[path])
         return np.logical_or.reduceat(has, np.arange(0, len(has), array.chunk[0]))
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Which of `PARTS` rows may have: those that the store has arrays for."""
+        return tuple(part for part in PARTS if any(path.startswith(f"{part}/") for path in self._store.arrays))
+
+    def batches(self, rows: Sequence[int], parts: Sequence[str], *, batch: int = 16) -> Iterator[list[Want]]:
+        """Yield what reading all columns takes, and then, some rows at a time, what reading their parts does."""
+        check_parts(parts)
+        yield self.columns
+        for start in range(0, len(rows) if parts else 0, batch):
+            yield [want for row in rows[start : start + batch] for _, want in self.wants(row, parts)]
+
     def read(self, rows: Sequence[int], parts: Sequence[str]) -> Iterator[Instance]:
         """Yield some rows as instances, all read together."""
-        wants = [dict(self._wants(row, parts)) for row in rows]
+        wants = [dict(self.wants(row, parts)) for row in rows]
         values = iter(self._store.read([want for row_wants in wants for want in row_wants.values()]))
         for row, row_wants in zip(rows, wants, strict=True):
             yield self._instance(row, {path: next(values) for path in row_wants})
 
-    def _wants(self, row: int, parts: Sequence[str]) -> Iterator[tuple[str, Want]]:
+    @property
+    def columns(self) -> list[Want]:
+        """What reading the table, the findings and the indexes takes: every array that is one object for all rows."""
+        arrays = (array for array in self._store.arrays.values() if array.path not in NEEDED)
+        return [Want(a.path) for a in arrays if a.shard is None and all(map(ge, a.chunk, a.shape))]
+
+    def wants(self, row: int, parts: Sequence[str]) -> Iterator[tuple[str, Want]]:
         """Yield what to read of one row, of the parts that it has."""
         one = slice(row, row + 1)
         if "mesh" in parts and self.has("mesh")[row]:

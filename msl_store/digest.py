@@ -23,14 +23,14 @@ def instance_digest(
     images: NDArray[Any] | None = None,
     present: NDArray[np.bool_] | None = None,
     sdf: NDArray[np.float16] | None = None,
-    voxel_grids: Mapping[int, NDArray[np.bool_]] | None = None,
+    voxel_grid: Mapping[int, NDArray[np.bool_]] | None = None,
 ) -> bytes:
     """Return the SHA-256 of an instance's arrays as a library holds them, 32 bytes.
 
     Every array counts with its dtype and shape; a part that is missing counts as such. The signed distances and voxel
     grids, which most libraries do not have, count where they are there.
     """
-    grids = sorted((voxel_grids or {}).items())
+    grids = sorted((voxel_grid or {}).items())
     state = hashlib.sha256()
     for array in (
         None if mesh is None else np.asarray(mesh.vertices, "<f4"),

@@ -22,7 +22,7 @@ from msl_store.schema import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -57,6 +57,10 @@ class ArrayLayout:
         """Chunks of a shard in each dimension."""
         shard = self.shard or self.chunk
         return tuple(s // c for s, c in zip(shard, self.chunk, strict=True))
+
+    def object_of(self, chunk: Sequence[int]) -> tuple[str, int]:
+        """Return the object that holds a chunk, and the chunk's number in it."""
+        return object_of(self.spec.path, self.chunks_per_shard, chunk)
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,17 @@ class Layout:
             inner = tuple(-(-extent // c) * c for extent, c in zip(whole[1:], chunk[1:], strict=True))
             shard = (part_rows(math.prod(inner) * np.dtype(spec.dtype).itemsize), *inner)
         return ArrayLayout(spec, shape, chunk, shard)
+
+
+def object_of(path: str, chunks_per_shard: Sequence[int], chunk: Sequence[int]) -> tuple[str, int]:
+    """Return the object that holds a chunk of an array, and the chunk's number in it.
+
+    >>> object_of("images/counts", (64, 3, 6, 1, 1), (65, 1, 2, 0, 0))
+    ('images/counts/c/1/0/0/0/0', 26)
+    """
+    where = "/".join(str(c // n) for c, n in zip(chunk, chunks_per_shard, strict=True))
+    inner = [c % n for c, n in zip(chunk, chunks_per_shard, strict=True)]
+    return f"{path}/c/{where}", int(np.ravel_multi_index(inner, chunks_per_shard))
 
 
 FIXED_SIZES: Mapping[str, int] = {

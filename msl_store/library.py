@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from msl_store import schema
-from msl_store.contents import PARTS, Contents, Instance
+from msl_store.contents import PARTS, Contents, Instance, check_parts
 from msl_store.errors import MissingError, UsageError
 from msl_store.intake_entry import location_of
 from msl_store.lazy import lazy_variable
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from msl_store.shapes import Mesh, Occupancy, PointCloud
+    from msl_store.store.caching import CacheChoice
 
 
 class Library:
@@ -216,7 +217,7 @@ class Library:
 
         Only libraries made from EM volumes have grids, of the edges that were asked for.
         """
-        grids: Mapping[int, NDArray[np.bool_]] = self._part(instance, "voxel_grids")
+        grids: Mapping[int, NDArray[np.bool_]] = self._part(instance, "voxel_grid")
         if edge not in grids:
             raise MissingError(f"{self.url}: has no voxel grid of edge {edge}; it has {', '.join(map(str, grids))}")
         return grids[edge]
@@ -245,16 +246,25 @@ class Library:
         ids : sequence of int, optional
             Which, in which order; all by default.
         parts : sequence of str
-            Of ``mesh``, ``point_cloud``, ``occupancy``, ``images``, ``sdf``, ``voxel_grids``.
+            Of ``mesh``, ``point_cloud``, ``occupancy``, ``images``, ``sdf``, ``voxel_grid``.
         batch : int
             Instances read together; whole ones take about 7 MB each in memory.
         """
-        unknown = set(parts) - set(PARTS)
-        if unknown:
-            raise UsageError(f"parts: {', '.join(sorted(unknown))} unknown; allowed: {', '.join(PARTS)}")
+        check_parts(parts)
         rows = self._rows if ids is None else self.rows_of(ids)
         for start in range(0, len(rows), batch):
             yield from self._contents.read(rows[start : start + batch].tolist(), parts)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Which of `PARTS` its instances may have: those that the library has arrays for."""
+        return self._contents.parts
+
+    def wants(self, parts: Sequence[str]) -> Iterator[tuple[Store, list[Want]]]:
+        """Yield what reading some parts of all instances, and all columns, takes: batches, each of one store."""
+        yield from ((self._store, wants) for wants in self._contents.batches(self._rows.tolist(), parts))
+        if self._edition is not None:
+            yield from self._edition.select(ids=self.ids).wants([part for part in parts if part == "images"])
 
     def has_part(self, part: str) -> NDArray[np.bool_]:
         """Return which instances have a part, shape (instance,): one of `PARTS`, or ``normals``."""
@@ -330,15 +340,21 @@ class Library:
             groups[f"/{group}"] = xr.Dataset(variables, attrs=attributes)
         return xr.DataTree.from_dict(groups)
 
-    def with_edition(self, url: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> Library:
-        """Return the instances that an edition has too, with that edition's images; joined by id.
+    def with_edition(
+        self,
+        url: str | os.PathLike[str],
+        storage_options: Mapping[str, Any] | None = None,
+        *,
+        cache: CacheChoice = None,
+    ) -> Library:
+        """Return the instances that an edition (opened as `msl_store.open` does) has too, with its images; by id.
 
         Raises
         ------
         UsageError
             The edition was simulated from another library.
         """
-        edition = open_library(url, storage_options)
+        edition = open_library(url, storage_options, cache=cache)
         source = edition.attributes.get("source_digest")
         if source != self.digest:
             raise UsageError(
@@ -353,7 +369,7 @@ def _reopened(store: Store, rows: NDArray[np.int64] | None, edition: Library | N
     return Library(store, rows, edition=edition)
 
 
-def open_library(url: Any, storage_options: Mapping[str, Any] | None = None) -> Library:
+def open_library(url: Any, storage_options: Mapping[str, Any] | None = None, *, cache: CacheChoice = None) -> Library:
     """Open a library in one request.
 
     Parameters
@@ -364,6 +380,10 @@ def open_library(url: Any, storage_options: Mapping[str, Any] | None = None) -> 
     storage_options : mapping, optional
         As s3fs and fsspec take them: ``anon``, ``key``, ``secret``, ``token``, ``profile``, ``role_arn``,
         ``endpoint_url``, ``client_kwargs``.
+    cache : Cache or False, optional
+        Keeps what is read, for all processes that use it. Where none is given, the one that the environment variables
+        ``MSL_CACHE`` (a folder) and ``MSL_CACHE_LIMIT`` name, for libraries that are not on this machine's disk; with
+        False, none.
 
     Raises
     ------
@@ -372,9 +392,9 @@ def open_library(url: Any, storage_options: Mapping[str, Any] | None = None) -> 
     FormatError
         What is there is no library, or one of a newer schema.
     NetworkError
-        The server cannot be reached or refuses.
+        The server cannot be reached or refuses, and no cache holds the library.
     """
     if not isinstance(url, str | os.PathLike):
         url, found = location_of(url)
         storage_options = {**found, **(storage_options or {})}
-    return Library(open_store(url, storage_options))
+    return Library(open_store(url, storage_options, cache=cache))

@@ -231,7 +231,7 @@ GRID_EDGES = (32, 64)
 
 FURTHER_ARRAYS = (
     _column("instances/has_sdf", "bool", "1", "the signed distances are here"),
-    _column("instances/has_voxel_grids", "bool", "1", "the voxel grids are here"),
+    _column("instances/has_voxel_grid", "bool", "1", "the voxel grids are here"),
     _column("instances/label", "uint64", "1", "label of the object in the EM volume"),
     _column("instances/voxel_count", "int64", "1", "voxels of the object in the EM volume, after downsampling"),
     _column("instances/touches_border", "bool", "1", "the object reaches the border of the EM volume: it may be cut"),

@@ -51,7 +51,7 @@ def stored_shot(library: Library, found: Instance, number: int, view: str) -> Sh
         values = values[0]
     if values is not None and values.ndim == 3:
         middle = len(values) // 2
-        title += f"\n{_plane(library.images['z'].values[middle])}"
+        title += f"\n{plane_title(library.images['z'].values[middle])}"
         values = values[middle]
     return Shot(title, microscope["pixel_um"], microscope["wavelength_um"], values)
 
@@ -73,7 +73,7 @@ def simulated_shots(images: xr.DataArray, ids: Sequence[int], view: str) -> dict
     if "z" in chosen.dims:
         places = np.unique(np.linspace(0, chosen.sizes["z"] - 1, min(PLANES, chosen.sizes["z"])).round().astype(int))
         chosen = chosen.isel(z=places)
-        planes = [f"\n{_plane(depth)}" for depth in chosen["z"].values]
+        planes = [f"\n{plane_title(depth)}" for depth in chosen["z"].values]
     names = chosen["microscope"].values.tolist()
     titles = [f"{name}  {view}  {mode}{plane}" for name in names for plane in planes]
     lengths = [np.repeat(np.broadcast_to(chosen[name].values, len(names)), len(planes)) for name in SCALES]
@@ -88,5 +88,10 @@ def simulated_shots(images: xr.DataArray, ids: Sequence[int], view: str) -> dict
     }
 
 
-def _plane(depth_um: float) -> str:
+def plane_title(depth_um: float) -> str:
+    """Return what a focal plane is called, by its depth.
+
+    >>> plane_title(-0.5), plane_title(0.0)
+    ('z = -0.5 \N{MICRO SIGN}m', 'z = 0')
+    """
     return f"z = {depth_um:+g} \N{MICRO SIGN}m" if depth_um else "z = 0"

@@ -83,7 +83,7 @@ class Forms:
         """
         left_out = {f"voxel_grid/inside_{edge}" for edge in schema.GRID_EDGES if edge not in self.grids}
         if not self.grids:
-            left_out.add("instances/has_voxel_grids")
+            left_out.add("instances/has_voxel_grid")
         if not self.sdf:
             left_out |= {"sdf/distance", "instances/has_sdf"}
         if not self.images:
@@ -188,7 +188,7 @@ def make_record(
         images=tried("images", lambda: _images(number, mesh, forms.seed, voxel_um)) if forms.images else None,
         findings=tuple(findings),
         sdf=distance,
-        voxel_grids=grids,
+        voxel_grid=grids,
         columns=columns,
     )
 

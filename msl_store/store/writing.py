@@ -91,10 +91,8 @@ class BlockWriter:
             self._add(array, position, encode_chunk(chunk))
 
     def _add(self, array: ArrayLayout, chunk: list[int], data: bytes) -> None:
-        per_shard = array.chunks_per_shard
-        name = "/".join(str(c // n) for c, n in zip(chunk, per_shard, strict=True))
-        number = int(np.ravel_multi_index([c % n for c, n in zip(chunk, per_shard, strict=True)], per_shard))
-        shard = self._objects.setdefault(f"{array.spec.path}/c/{name}", [None] * math.prod(per_shard))
+        path, number = array.object_of(chunk)
+        shard = self._objects.setdefault(path, [None] * math.prod(array.chunks_per_shard))
         shard[number] = data
 
     def objects(self) -> Iterator[tuple[str, bytes]]:

@@ -53,7 +53,7 @@ def side_by_side(
     """Time some actions in turn, `repeat` rounds of all of them, every round in another order.
 
     Whatever slows the machine for a while so slows all of them. An action is a function that prepares, untimed, and
-    returns the function to time. The clock may be that of the processor's time, `time.process_time`.
+    returns the function to time. `clock` may be `time.process_time` to count what processors did.
     """
     seconds: dict[str, list[float]] = {name: [] for name in actions}
     names = list(actions)

@@ -75,15 +75,15 @@ def test_every_form_of_every_object_is_there(whole):
         assert mesh.vertices.min() > 0
         assert cloud.points.shape == cloud.normals.shape == occupancy.points.shape == (schema.SAMPLES, 3)
         assert found.sdf.shape == (schema.SAMPLES,)
-        assert {edge: grid.shape for edge, grid in found.voxel_grids.items()} == {32: (32,) * 3, 64: (64,) * 3}
+        assert {edge: grid.shape for edge, grid in found.voxel_grid.items()} == {32: (32,) * 3, 64: (64,) * 3}
         assert found.present.all()
         assert found.images.any(axis=(-1, -2)).all()
         # The labels are those of a mesh inflated by 0.0032; distances are of the mesh itself.
         clear = np.abs(found.sdf.astype(float) - 0.0032) > 1e-5
         np.testing.assert_array_equal((found.sdf < 0.0032)[clear], occupancy.inside[clear])
-        share = found.voxel_grids[64].mean()
+        share = found.voxel_grid[64].mean()
         assert share == pytest.approx((found.sdf < 0).mean(), abs=0.01)
-        np.testing.assert_array_equal(library.voxel_grid(found.id, 32), found.voxel_grids[32])
+        np.testing.assert_array_equal(library.voxel_grid(found.id, 32), found.voxel_grid[32])
         np.testing.assert_array_equal(library.sdf(found.id), found.sdf)
     table = library.table
     assert table.watertight.values.all()
@@ -306,7 +306,7 @@ def test_forms_that_are_not_asked_for_are_not_there(tmp_path):
     assert not library.has_part("images").any()
     with pytest.raises(MissingError, match="has no sdf"):
         library.sdf(1)
-    with pytest.raises(MissingError, match="has no voxel grids"):
+    with pytest.raises(MissingError, match="has no voxel grid"):
         library.voxel_grid(1)
 
 

@@ -1,0 +1,152 @@
+"""What is wanted of an array, and the chunks that it takes: nothing here reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise, product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from msl_store.errors import UsageError
+from msl_store.layout import object_of
+from msl_store.store.sharding import index_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+Index = Any
+"""A slice, or an integer array: positions along one dimension."""
+
+Place = Any
+"""The same after checking: a slice with a start and a stop, or a non-negative integer array."""
+
+
+@dataclass(frozen=True)
+class StoredArray:
+    """One array's metadata, as its zarr.json has it."""
+
+    path: str
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+    chunk: tuple[int, ...]
+    shard: tuple[int, ...] | None
+    dtype: np.dtype[Any]
+    attributes: Mapping[str, Any] = field(hash=False, compare=False)
+
+    @property
+    def chunks_per_shard(self) -> tuple[int, ...]:
+        """Chunks of a shard in each dimension."""
+        return tuple(s // c for s, c in zip(self.shard or self.chunk, self.chunk, strict=True))
+
+    @property
+    def shard_index_bytes(self) -> int:
+        """Size of the index at the start of each shard."""
+        return index_bytes(self.chunks_per_shard)
+
+    def object_of(self, chunk: Sequence[int]) -> tuple[str, int]:
+        """Return the object that holds a chunk, and the chunk's number in it."""
+        return object_of(self.path, self.chunks_per_shard, chunk)
+
+
+@dataclass(frozen=True)
+class Want:
+    """What to read of one array: an index for every dimension (the outer product of them is read).
+
+    Attributes
+    ----------
+    path : str
+        The array.
+    index : tuple of slice or ndarray of int
+        One entry a leading dimension; what is left out is read whole.
+    present : ndarray of bool, optional
+        Over the chunks of the leading dimensions: which the library has. The rest is returned as NaN (0 in integers)
+        without asking for it; a chunk that should be there and is not is an `IntegrityError` always.
+    """
+
+    path: str
+    index: tuple[Index, ...] = ()
+    present: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A chunk that a `Want` touches.
+
+    Attributes
+    ----------
+    array : StoredArray
+        Whose chunk it is.
+    path : str
+        The object that holds it.
+    number : int
+        Its number in that object.
+    to, take : tuple of slice or ndarray of int
+        Where its values go in what the want returns, and which of its values these are.
+    """
+
+    array: StoredArray
+    path: str
+    number: int
+    to: tuple[Place, ...]
+    take: tuple[Place, ...]
+
+
+def axes_of(array: StoredArray, index: Sequence[Index]) -> list[NDArray[np.int64]]:
+    """Return the positions wanted along every dimension.
+
+    Raises
+    ------
+    UsageError
+        One of them is outside the array.
+    """
+    full = (*index, *(slice(None),) * (len(array.shape) - len(index)))
+    axes = []
+    for extent, dim, wanted in zip(array.shape, array.dims, full, strict=True):
+        # Not np.arange(extent)[wanted]: the rows of mesh/vertices are a billion, its gaps among them.
+        axis = np.arange(*wanted.indices(extent)) if isinstance(wanted, slice) else np.asarray(wanted, np.int64)
+        if len(axis) and (axis.min() < 0 or axis.max() >= extent):
+            raise UsageError(f"{array.path}: {dim} {int(axis.max())} is out of range; allowed: 0 to {extent - 1}")
+        axes.append(axis)
+    return axes
+
+
+def pieces_of(
+    array: StoredArray, axes: Sequence[NDArray[np.int64]], present: NDArray[np.bool_] | None
+) -> Iterator[Piece]:
+    """Yield the chunks that the outer product of some positions touches, but those that are not present."""
+    grouped = [list(_by_chunk(axis, extent)) for axis, extent in zip(axes, array.chunk, strict=True)]
+    for groups in product(*grouped):
+        coordinates = [number for number, _, _ in groups]
+        if present is not None and not present[tuple(coordinates[: present.ndim])]:
+            continue
+        path, number = array.object_of(coordinates)
+        to, take = _outer([to for _, to, _ in groups]), _outer([take for _, _, take in groups])
+        yield Piece(array, path, number, to, take)
+
+
+def _by_chunk(axis: NDArray[np.int64], extent: int) -> Iterable[tuple[int, Place, Place]]:
+    """Yield, for every chunk that an axis touches: its number, places in the output, places in the chunk."""
+    numbers = axis // extent
+    order = np.argsort(numbers, kind="stable")
+    edges = np.flatnonzero(np.diff(numbers[order], prepend=-1, append=-1))
+    for first, last in pairwise(edges.tolist()):
+        to = order[first:last]
+        number = int(numbers[to[0]])
+        yield number, _compact(to), _compact(axis[to] - number * extent)
+
+
+def _compact(places: NDArray[np.int64]) -> Place:
+    """Return a slice where the places are a run, which numpy copies faster."""
+    if len(places) == 1 or (np.diff(places) == 1).all():
+        return slice(int(places[0]), int(places[-1]) + 1)
+    return places
+
+
+def _outer(places: Sequence[Place]) -> tuple[Place, ...]:
+    """Return an index for the outer product of some places."""
+    if all(isinstance(place, slice) for place in places):
+        return tuple(places)
+    return np.ix_(*(np.arange(p.start, p.stop) if isinstance(p, slice) else p for p in places))

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ingest.outcome import tell_outcome
 from msl_store.console import (
-    PARTIAL_EXIT,
     JsonFlag,
     OverwriteFlag,
     SchedulerOption,
     StorageOption,
     ids_of,
     progress_bar,
-    say,
     say_size,
-    show,
     size_text,
     storage_options,
 )
@@ -118,20 +115,7 @@ def em(
             overwrite=overwrite,
             progress=lambda stage, done, everything: update(done, everything, stage),
         )
-    if report is not None:
-        report.write_text(json.dumps(found.to_dict(), indent=1))
-    for finding in found.findings:
-        say(f"finding: {finding}")
-    if found.state == "published":
-        text = f"{library}: nothing to do, this library is complete ({found.instances} instances)"
-    else:
-        text = (
-            f"{library}: {found.instances} instances ({found.complete} complete, {found.partial} partial, "
-            f"{found.set_aside} set aside), {size_text(found.stored_bytes)} written in {found.seconds:.1f} s"
-        )
-    show(found.to_dict(), as_json=as_json, text=text)
-    if found.findings:
-        raise typer.Exit(PARTIAL_EXIT)
+    tell_outcome(found, library, licence=attributes["license"], report=report, as_json=as_json)
 
 
 def sample_volume(

@@ -16,7 +16,7 @@ import numpy as np
 
 from ingest.em.downsample import CHUNK
 from ingest.em.volume import Box, Edges, Grid, Triple, digest_of
-from ingest.implicit import Tube
+from ingest.implicit import Tube, relative_square, segment_box
 from msl_store.blockwise import run_blocks
 from msl_store.errors import UsageError
 from msl_store.shapes import VOXEL_UM
@@ -194,25 +194,12 @@ _DRAWN: dict[str, Callable[[np.random.Generator, NDArray[np.float64]], list[Tube
 @numba.njit(cache=True, nogil=True)
 def _paint(out: NDArray[Any], points: NDArray[np.float64], radii: NDArray[np.float64], value: int) -> None:
     """Write a value where a voxel's centre is within the local radius of a line."""
-    low, high = np.empty(3, np.int64), np.empty(3, np.int64)
     for s in range(len(points) - 1):
-        p0, p1, p2 = points[s]
-        d0, d1, d2 = points[s + 1] - points[s]
-        length2 = max(d0 * d0 + d1 * d1 + d2 * d2, 1e-12)
-        r0, slope = radii[s], radii[s + 1] - radii[s]
-        widest = max(r0, r0 + slope)
-        for axis in range(3):
-            near, far = min(points[s, axis], points[s + 1, axis]), max(points[s, axis], points[s + 1, axis])
-            low[axis] = max(int(np.ceil(near - widest)), 0)
-            high[axis] = min(int(np.floor(far + widest)) + 1, out.shape[axis])
+        low, high = segment_box(points[s], points[s + 1], max(radii[s], radii[s + 1]), out.shape)
         for i in range(low[0], high[0]):
             for j in range(low[1], high[1]):
                 for k in range(low[2], high[2]):
-                    e0, e1, e2 = i - p0, j - p1, k - p2
-                    t = min(max((e0 * d0 + e1 * d1 + e2 * d2) / length2, 0.0), 1.0)
-                    e0, e1, e2 = e0 - t * d0, e1 - t * d1, e2 - t * d2
-                    r = r0 + t * slope
-                    if e0 * e0 + e1 * e1 + e2 * e2 <= r * r:
+                    if relative_square(points, radii, s, i, j, k) <= 1:
                         out[i, j, k] = value
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from msl_store.errors import FormatError, IntegrityError, MissingError, MSLError
 from msl_store.store.sharding import encode_chunk, encode_shard
-from msl_store.store.writing import compressors
+from msl_store.store.writing import chunks_of, compressors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -209,16 +209,9 @@ class BlockArray:
         counts = [n // c for n, c in zip(self.block, self.chunk, strict=True)]
         chunks: list[bytes | None] = [None] * math.prod(counts)
         whole = counts == [1] * len(counts)
-        for place, origin in enumerate(np.ndindex(*counts)):
-            corner = [o * c for o, c in zip(origin, self.chunk, strict=True)]
-            part = values[tuple(slice(o, o + c) for o, c in zip(corner, self.chunk, strict=True))]
-            if not (whole or part.any()):
-                continue
-            if part.shape != self.chunk:
-                full = np.zeros(self.chunk, self.dtype)
-                full[tuple(slice(0, extent) for extent in part.shape)] = part
-                part = full
-            chunks[place] = encode_chunk(part.astype(self.dtype, copy=False))
+        for origin, part in chunks_of(values.astype(self.dtype, copy=False), self.chunk):
+            if whole or part.any():
+                chunks[int(np.ravel_multi_index(origin, counts))] = encode_chunk(part)
         data = chunks[0] if whole and chunks[0] is not None else encode_shard(chunks)
         self.objects.put(f"{self.path}/c/{'/'.join(map(str, number))}", data)
         return len(data)

@@ -84,7 +84,7 @@ class BlockWriter:
             corner, body = (int(self._starts[path][row]), *(0,) * (values.ndim - 1)), values
         else:
             corner, body = (row, *(0,) * values.ndim), values[None]
-        for origin, chunk in _chunks(array, body):
+        for origin, chunk in chunks_of(body, array.chunk):
             if present is not None and not present[origin[1 : 1 + present.ndim]]:
                 continue
             position = [(c + o * n) // n for c, o, n in zip(corner, origin, array.chunk, strict=True)]
@@ -108,13 +108,13 @@ class BlockWriter:
             yield path, encode_shard(self._objects.pop(path))
 
 
-def _chunks(array: ArrayLayout, body: NDArray[Any]) -> Iterator[tuple[tuple[int, ...], NDArray[Any]]]:
-    """Yield (chunk number, values of the chunk's full extent) over an instance's values; beyond the edge are zeros."""
-    counts = [-(-extent // n) for extent, n in zip(body.shape, array.chunk, strict=True)]
+def chunks_of(body: NDArray[Any], chunk: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], NDArray[Any]]]:
+    """Yield (chunk number, values of the chunk's full extent) over some values; beyond their edge are zeros."""
+    counts = [-(-extent // n) for extent, n in zip(body.shape, chunk, strict=True)]
     for origin in np.ndindex(*counts):
-        part = body[tuple(slice(o * n, (o + 1) * n) for o, n in zip(origin, array.chunk, strict=True))]
-        if part.shape != array.chunk:
-            full = np.zeros(array.chunk, body.dtype)
+        part = body[tuple(slice(o * n, (o + 1) * n) for o, n in zip(origin, chunk, strict=True))]
+        if part.shape != chunk:
+            full = np.zeros(chunk, body.dtype)
             full[tuple(slice(0, extent) for extent in part.shape)] = part
             part = full
         yield origin, part

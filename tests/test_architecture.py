@@ -22,8 +22,8 @@ LINES = 400
 VAGUE = {"util", "utils", "helper", "helpers", "common", "manager", "managers", "misc", "base", "core", "tools", "lib"}
 
 HEAVY = {
-    "aiohttp", "boto3", "botocore", "bokeh", "dask", "distributed", "finufft", "imagecodecs", "intake", "matplotlib",
-    "numba", "s3fs", "scipy", "tensorstore", "torch", "trimesh",
+    "aiohttp", "boto3", "botocore", "bokeh", "cufinufft", "cupy", "dask", "distributed", "finufft", "imagecodecs",
+    "intake", "matplotlib", "numba", "s3fs", "scipy", "tensorstore", "torch", "trimesh",
 }  # fmt: skip
 """Libraries that nobody should wait for who does not use them."""
 
@@ -34,8 +34,11 @@ HOMES = {
     "fsspec": {"msl_store.store"},
     "boto3": set(),
     "botocore": {"msl_store.store"},
+    "cufinufft": {"msl_store.optics.gpu"},
+    "cupy": {"msl_store.optics.gpu"},
     "dask": {"msl_store.blockwise", "msl_store.scenes", "msl_store.simulation"},
     "distributed": {"msl_store.blockwise"},
+    "finufft": set(),
     "s3fs": set(),
     "tensorstore": set(),
     "torch": set(),

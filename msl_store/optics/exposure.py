@@ -100,6 +100,7 @@ def expose(
     labelling: Labelling | None = None,
     frames: int | None = None,
     psf: Psf | None = None,
+    device: Literal["cpu", "gpu", "auto"] = "cpu",
 ) -> NDArray[Any]:
     """Return one shape's images under one microscope.
 
@@ -131,6 +132,8 @@ def expose(
         Consecutive frames of a film. The emitters blink and bleach alike in every view and plane.
     psf : Psf, optional
         In place of the microscope's own, as of `msl_store.optics.imaging.expected_images`.
+    device : {"cpu", "gpu", "auto"}
+        Where images are computed, as of `msl_store.optics.imaging.expected_images`.
 
     Returns
     -------
@@ -152,6 +155,7 @@ def expose(
             brightness=one,
             psf=psf,
             tolerance=tolerance,
+            device=device,
         )
         for one in np.atleast_2d(bright)
     ]

@@ -2,7 +2,7 @@
 
 The PSF is split into a few terms, h(r, z) = sum_k u_k(r) v_k(z) (`msl_store.optics.separable`). Emitters are spread
 onto one fine grid per term, weighted by v_k of their depth; each grid's Fourier transform is multiplied by that of
-u_k; the sum is folded onto the pixel grid and transformed back (`msl_store.optics.gridding`). Nothing wraps around:
+u_k; the sum is folded onto the pixel grid and transformed back (`msl_store.optics.batch`). Nothing wraps around:
 the period of the grid is the largest distance between a pixel and an emitter, both ways, wherever the PSF reaches so
 far.
 
@@ -15,23 +15,28 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from msl_store.errors import UsageError
-from msl_store.optics.gridding import combine, place, spread
-from msl_store.optics.plan import Plan, make_plan
+from msl_store.optics.batch import Batch, scratch
+from msl_store.optics.gpu import taker
+from msl_store.optics.gridding import place
+from msl_store.optics.plan import make_plan
 from msl_store.optics.psf import psf_of
-from msl_store.optics.stack import SHARED_DIM, make_shared_plan
+from msl_store.optics.stack import SHARED_DIM, make_shared_plan, references
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
+    from msl_store.optics.batch import Taken
     from msl_store.optics.lens import Psf
     from msl_store.optics.microscope import Microscope
+    from msl_store.optics.plan import Plan
 
 DIM = 1 / 16
 """Depths dimmer than this share of the brightest are first computed to that share only.
@@ -59,6 +64,7 @@ def expected_images(
     brightness: NDArray[Any] | None = None,
     psf: Psf | None = None,
     tolerance: float = 1e-3,
+    device: Literal["cpu", "gpu", "auto"] = "cpu",
 ) -> NDArray[np.float32]:
     """Image emitters without noise.
 
@@ -88,6 +94,9 @@ def expected_images(
     tolerance : float
         Largest error relative to the image's maximum, 1e-7 to 0.1. Where the field of view holds but the skirts of
         emitters outside, errors may reach 1e-9 of these emitters' peaks.
+    device : {"cpu", "gpu", "auto"}
+        Where to compute. The same emitters give the same bits on any "cpu"; those of a "gpu" differ, within the
+        tolerance, from these and from one run to the next. "auto" is the GPU where there is one.
 
     Returns
     -------
@@ -98,7 +107,7 @@ def expected_images(
     Raises
     ------
     UsageError
-        An argument is outside what is allowed.
+        An argument is outside what is allowed, or the `device` is "gpu" and there is none.
     """
     emitters, turns = bright_positions(emitters_um, brightness), _rotations(rotations)
     psf = psf_of(microscope) if psf is None else psf
@@ -108,44 +117,122 @@ def expected_images(
         raise UsageError(f"tolerance is {tolerance!r}, but must lie between {TOLERANCES[0]:g} and {TOLERANCES[1]:g}")
     focuses = displacements(microscope, z_um, focus_um)
     images = np.zeros((len(turns), len(focuses), *microscope.size_px), np.float32)
-    placed, bounds = np.empty_like(emitters), np.empty(3)
-    for view, turn in enumerate(turns):
-        count = place(emitters, turn, keep == "above", placed, bounds)
-        if not count:
-            continue
-        reach = _outwards(float(bounds[0]) / microscope.pixel_um, 16.0)
-        low, high = -_outwards(-float(bounds[1]), 0.25), _outwards(float(bounds[2]), 0.25)
-        depths = (low, max(high, low + 0.25))
-        modes: NDArray[Any] | None = None
-        for plane, displacement in enumerate(focuses):
-            seen, scale = _seen(placed[:count], psf, displacement)
-            if not len(seen):
-                continue
-            size = psf, microscope.pixel_um, microscope.size_px, displacement, depths, reach
-            if z_um is not None and reach <= max(microscope.size_px) and _unit_gain(psf, placed[:count], displacement):
-                reference = microscope.focused((depths[0] + depths[1]) / 2)
-                shared = make_shared_plan(*size, float(tolerance), reference)
-                if shared is not None:
-                    modes = _modes(shared, seen) if modes is None else modes
-                    image, brightest, light_um2 = _finished(shared, modes)
-                    bright = image.max() >= max(SHARED_DIM * shared.peak, _ENOUGH * brightest)
-                    if bright and light_um2 >= SHARED_DIM * seen[:, 3].sum() * shared.light_um2:
-                        images[view, plane] = image * scale
-                        continue
-            plan = make_plan(*size, float(tolerance), DIM)
-            image, brightest, light_um2 = _image(plan, seen)
-            share = float(image.max()) / brightest if brightest > 0 else 0.0
-            finer = float(tolerance)
-            if share < _ENOUGH:
-                finer = max(finer * 4.0 ** math.floor(math.log(max(share, _FINEST), 4)), _FINEST)
-            if (
-                finer < tolerance
-                or image.max() < DIM * plan.peak
-                or light_um2 < DIM * seen[:, 3].sum() * plan.light_um2
-            ):
-                image, _, _ = _image(make_plan(*size, finer), seen)
-            images[view, plane] = image * scale
+    views = _views(emitters, turns, microscope, psf, focuses, tolerance=float(tolerance), above=keep == "above")
+    take = taker(device)
+    attempts = [attempt for view in views for attempt in _first(view, stack=z_um is not None)]
+    while attempts:
+        tried: list[_Tried] = []
+        again = []
+        for taken in take(_batches(attempts, tried)):
+            attempt, scale, light = tried.pop(0)
+            for index, plane in enumerate(attempt.planes):
+                better = _better(attempt, taken, index, light)
+                if better is None:
+                    np.multiply(taken.images[index], scale, out=images[attempt.view.index, plane])
+                else:
+                    again.append(better)
+        attempts = again
     return images if z_um is not None else images[:, 0]
+
+
+@dataclass(frozen=True, eq=False)
+class _View:
+    """The emitters of one view, and what its plans are made by."""
+
+    index: int
+    placed: NDArray[np.float64]
+    microscope: Microscope
+    psf: Psf
+    focuses: tuple[float, ...]
+    depths_um: tuple[float, float]
+    reach_px: float
+    tolerance: float
+
+    def size(self, plane: int) -> tuple[Psf, float, tuple[int, int], float, tuple[float, float], float]:
+        m = self.microscope
+        return self.psf, m.pixel_um, m.size_px, self.focuses[plane], self.depths_um, self.reach_px
+
+
+@dataclass(frozen=True, eq=False)
+class _Attempt:
+    """Some planes of a view, by plans that are right for depths of at least the share `dim` of the brightest."""
+
+    view: _View
+    planes: tuple[int, ...]
+    plans: tuple[Plan, ...]
+    dim: float
+
+
+_Tried = tuple[_Attempt, np.float32, float]  # with the scale of the image, and the sum of the emitters' brightness
+
+
+def _views(
+    emitters: NDArray[np.float64],
+    turns: NDArray[np.float64],
+    microscope: Microscope,
+    psf: Psf,
+    focuses: tuple[float, ...],
+    *,
+    tolerance: float,
+    above: bool,
+) -> list[_View]:
+    views, bounds = [], np.empty(3)
+    placed = scratch("placed", (len(turns), *emitters.shape), np.float64)
+    for index, turn in enumerate(turns):
+        count = place(emitters, turn, above, placed[index], bounds)
+        if count:
+            depths, reach = _depth_range(bounds[1], bounds[2]), _outwards(float(bounds[0]) / microscope.pixel_um, 16.0)
+            views.append(_View(index, placed[index, :count], microscope, psf, focuses, depths, reach, tolerance))
+    return views
+
+
+def _first(view: _View, *, stack: bool) -> list[_Attempt]:
+    # what to try first: one spreading of emitters for all planes of a stack that can share it
+    shared: dict[int, Plan] = {}
+    if stack and view.reach_px <= max(view.microscope.size_px):
+        around = references(view.microscope, view.psf, view.depths_um)
+        steps = view.psf.gain_turn_per_um(view.tolerance) is None
+        for plane, focus in enumerate(view.focuses):
+            if steps and not (view.psf.gain(view.placed[:, 2], focus) == 1).all():
+                continue
+            plan = make_shared_plan(*view.size(plane), view.tolerance, around)
+            if plan is not None:
+                shared[plane] = plan
+    attempts = [_Attempt(view, tuple(shared), tuple(shared.values()), SHARED_DIM)] if shared else []
+    own = (plane for plane in range(len(view.focuses)) if plane not in shared)
+    return attempts + [_own(view, plane, view.tolerance, DIM) for plane in own]
+
+
+def _own(view: _View, plane: int, tolerance: float, dim: float = 0.0) -> _Attempt:
+    return _Attempt(view, (plane,), (make_plan(*view.size(plane), tolerance, dim),), dim)
+
+
+def _batches(attempts: list[_Attempt], tried: list[_Tried]) -> Iterator[Batch]:
+    # one for each attempt, with what to know of it when it is taken, but for those without any light
+    for attempt in attempts:
+        view, bright = attempt.view, attempt.view.placed[:, 3]
+        if attempt.dim != SHARED_DIM:
+            bright = bright * view.psf.gain(view.placed[:, 2], view.focuses[attempt.planes[0]])
+        seen, scale = _lit(view.placed, bright)
+        if len(seen):
+            tried.append((attempt, scale, float(seen[:, 3].sum())))
+            yield Batch(seen, attempt.plans)
+
+
+def _better(attempt: _Attempt, taken: Taken, index: int, light: float) -> _Attempt | None:
+    # what to try where an image is so dim that it may not be right to the tolerance
+    if not attempt.dim:
+        return None
+    view, plane, plan = attempt.view, attempt.planes[index], attempt.plans[index]
+    peak, brightest = float(taken.images[index].max()), float(taken.brightest[index])
+    share = peak / brightest if brightest > 0 else 0.0
+    bright = peak >= attempt.dim * plan.peak and taken.light_um2[index] >= attempt.dim * light * plan.light_um2
+    if bright and share >= _ENOUGH:
+        return None
+    if attempt.dim == SHARED_DIM:
+        return _own(view, plane, view.tolerance, DIM)
+    finer = 4.0 ** math.floor(math.log(max(share, _FINEST), 4)) if share < _ENOUGH else 1.0
+    return _own(view, plane, max(view.tolerance * finer, _FINEST))
 
 
 def displacements(
@@ -168,13 +255,12 @@ def displacements(
     return tuple(microscope.focused(float(plane)) for plane in planes)
 
 
-def _seen(placed: NDArray[np.float64], psf: Psf, displacement: float) -> tuple[NDArray[np.float64], np.float32]:
-    # the emitters that shine at this focus, the brightest with brightness 1, and what that is
-    bright = placed[:, 3] * psf.gain(placed[:, 2], displacement)
+def _lit(placed: NDArray[np.float64], bright: NDArray[np.float64]) -> tuple[NDArray[np.float64], np.float32]:
+    # the emitters that shine, the brightest with brightness 1, and how bright that is
     scale = bright.max(initial=0.0)
-    lit = bright > _DARK * scale
     if not scale > 0 or not np.float32(scale) > 0:
         return placed[:0], np.float32(0)
+    lit = bright > _DARK * scale
     if lit.all() and (bright == 1).all():
         return placed, np.float32(1)
     seen = placed[lit]
@@ -182,48 +268,12 @@ def _seen(placed: NDArray[np.float64], psf: Psf, displacement: float) -> tuple[N
     return seen, np.float32(scale)
 
 
-def _unit_gain(psf: Psf, placed: NDArray[np.float64], displacement: float) -> bool:
-    return bool((psf.gain(placed[:, 2], displacement) == 1).all())
-
-
-def _image(plan: Plan, placed: NDArray[np.float64]) -> tuple[NDArray[Any], float, float]:
-    return _finished(plan, _modes(plan, placed))
-
-
-def _modes(plan: Plan, placed: NDArray[np.float64]) -> NDArray[Any]:
-    # the transformed grids of all terms at the column modes 0 to the band
-    from scipy.fft import fft, rfft
-
-    band = len(plan.column_factor) - 1
-    grid = np.zeros((plan.grid, plan.grid, plan.transfer.shape[2]), plan.weights.dtype)
-    spread(
-        placed,
-        plan.reach_um,
-        plan.cells_per_um,
-        plan.depth_start_um,
-        plan.depth_step_um,
-        plan.weights,
-        plan.table,
-        grid,
-    )
-    touched = slice(plan.grid // 2 - plan.touched, plan.grid // 2 + plan.touched)
-    modes = np.zeros((plan.grid, band + 1, grid.shape[2]), plan.row_factor.dtype)
-    modes[touched] = rfft(grid[touched], axis=1, workers=1)[:, : band + 1]
-    return np.asarray(fft(modes, axis=0, overwrite_x=True, workers=1))
-
-
-def _finished(plan: Plan, modes: NDArray[Any]) -> tuple[NDArray[Any], float, float]:
-    # the image; the maximum of the image plane, also where emitters outside the field shine; its integral in um^2
-    from scipy.fft import ifft, irfft
-
-    spectrum = np.zeros((plan.pixels, plan.pixels // 2 + 1), modes.dtype)
-    combine(modes, plan.transfer, plan.row_factor, plan.column_factor, spectrum)
-    light = float(spectrum[0, 0].real)
-    rows = ifft(spectrum, axis=0, norm="forward", overwrite_x=True, workers=1)
-    around = irfft(rows, plan.pixels, axis=1, norm="forward", overwrite_x=True, workers=1)
-    image = np.maximum(around[: plan.size_px[0], : plan.size_px[1]], 0)
-    area_um2 = (plan.grid / plan.cells_per_um) ** 2
-    return image, float(around.max()), light * area_um2
+def _depth_range(low: float, high: float) -> tuple[float, float]:
+    # outwards, and the same both ways where that is not much more: fewer ranges need fewer plans
+    low, high = -_outwards(-float(low), 0.25), _outwards(float(high), 0.25)
+    if low < 0 < high and max(-low, high) <= 2 * min(-low, high):
+        low, high = -max(-low, high), max(-low, high)
+    return low, max(high, low + 0.25)
 
 
 def _outwards(value: float, unit: float) -> float:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numba
 import numpy as np
 
-from msl_store.optics.lens import focal_depth_um, gauss_legendre
+from msl_store.optics.lens import focal_depth_um, gauss_legendre, gaussian_turn_per_um
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,6 +47,10 @@ class Squared:
     def gain(self, depth_um: NDArray[np.float64], immersion_displacement_um: float) -> NDArray[np.float64]:
         """See `msl_store.optics.lens.Psf`."""
         return self.base.gain(depth_um, immersion_displacement_um) ** 2
+
+    def gain_turn_per_um(self, tolerance: float) -> float:
+        """See `msl_store.optics.lens.Psf`."""
+        return math.sqrt(2) * self.base.gain_turn_per_um(tolerance)
 
     def profiles(
         self, radius_um: NDArray[np.float64], depth_um: NDArray[np.float64], immersion_displacement_um: float
@@ -88,6 +92,10 @@ class Confocal:
         """See `msl_store.optics.lens.Psf`."""
         gains = (lens.gain(depth_um, immersion_displacement_um) for lens in (self.excitation, self.emission))
         return next(gains) * next(gains)
+
+    def gain_turn_per_um(self, tolerance: float) -> float:
+        """See `msl_store.optics.lens.Psf`."""
+        return math.hypot(*(lens.gain_turn_per_um(tolerance) for lens in (self.excitation, self.emission)))
 
     def profiles(
         self, radius_um: NDArray[np.float64], depth_um: NDArray[np.float64], immersion_displacement_um: float
@@ -155,6 +163,11 @@ class LightSheet:
         away = (depth_um - focal_depth_um(self.microscope, immersion_displacement_um)) / self.sheet_um
         sheet: NDArray[np.float64] = np.exp(-4 * math.log(2) * away**2)
         return sheet * self.emission.gain(depth_um, immersion_displacement_um)
+
+    def gain_turn_per_um(self, tolerance: float) -> float:
+        """See `msl_store.optics.lens.Psf`."""
+        sheet = gaussian_turn_per_um(self.sheet_um / math.sqrt(8 * math.log(2)), tolerance)
+        return math.hypot(sheet, self.emission.gain_turn_per_um(tolerance))
 
     def profiles(
         self, radius_um: NDArray[np.float64], depth_um: NDArray[np.float64], immersion_displacement_um: float

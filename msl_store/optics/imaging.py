@@ -6,48 +6,31 @@ u_k; the sum is folded onto the pixel grid and transformed back (`msl_store.opti
 the period of the grid is the largest distance between a pixel and an emitter, both ways, wherever the PSF reaches so
 far.
 
-What depends on the microscope and on the range of positions alone, a plan, is computed once and kept. Ranges are
-rounded outwards to a fixed series of sizes, so that a plan is a pure function of the emitters it serves: the same
-emitters give the same bits in any order of calls, in any thread and any process.
+What depends on the microscope and on the range of positions alone, a plan, is computed once and kept. A plan is a pure
+function of the emitters it serves (`msl_store.optics.attempts`): the same emitters give the same bits in any order of
+calls, in any thread and any process.
 """
 
 from __future__ import annotations
 
-import itertools
-import math
-from dataclasses import dataclass
+from collections import deque
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from msl_store.errors import UsageError
-from msl_store.optics.batch import Batch, scratch
+from msl_store.optics.attempts import batches, better_attempt, first_attempts, placed_views
 from msl_store.optics.gpu import taker
-from msl_store.optics.gridding import place
-from msl_store.optics.plan import make_plan
 from msl_store.optics.psf import psf_of
-from msl_store.optics.stack import SHARED_DIM, make_shared_plan, references
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from msl_store.optics.batch import Taken
+    from msl_store.optics.attempts import Attempt, Tried
     from msl_store.optics.lens import Psf
     from msl_store.optics.microscope import Microscope
-    from msl_store.optics.plan import Plan
-
-DIM = 1 / 16
-"""Depths dimmer than this share of the brightest are first computed to that share only.
-
-Their emitters hardly show beside brighter ones. Should the image, or the light of its emitters on average, be as dim as
-that, there were none: it is computed anew, every depth to its own brightness.
-"""
-
-_ENOUGH = 0.25  # an image dimmer than this share of its surroundings is computed anew, that much more finely
-_FINEST = 1e-9
-_DARK = 1e-14  # emitters that much dimmer than the brightest are left out
 
 TOLERANCES = (1e-7, 0.1)
 """Smallest and largest tolerance of `expected_images`."""
@@ -117,122 +100,23 @@ def expected_images(
         raise UsageError(f"tolerance is {tolerance!r}, but must lie between {TOLERANCES[0]:g} and {TOLERANCES[1]:g}")
     focuses = displacements(microscope, z_um, focus_um)
     images = np.zeros((len(turns), len(focuses), *microscope.size_px), np.float32)
-    views = _views(emitters, turns, microscope, psf, focuses, tolerance=float(tolerance), above=keep == "above")
-    take = taker(device)
-    attempts = [attempt for view in views for attempt in _first(view, stack=z_um is not None)]
-    while attempts:
-        tried: list[_Tried] = []
-        again = []
-        for taken in take(_batches(attempts, tried)):
-            attempt, scale, light = tried.pop(0)
-            for index, plane in enumerate(attempt.planes):
-                better = _better(attempt, taken, index, light)
+    views = placed_views(emitters, turns, microscope, psf, focuses, tolerance=float(tolerance), above=keep == "above")
+    take, attempts = taker(device), first_attempts(views, stack=z_um is not None)
+    while True:
+        again: list[Attempt] = []
+        tried: deque[Tried] = deque()
+        for taken in take(batches(attempts, tried)):
+            shot = tried.popleft()
+            for index, plane in enumerate(shot.attempt.planes):
+                better = better_attempt(shot, taken, index)
                 if better is None:
-                    np.multiply(taken.images[index], scale, out=images[attempt.view.index, plane])
+                    np.multiply(taken.images[index], shot.scale, out=images[shot.attempt.view.index, plane])
                 else:
                     again.append(better)
-        attempts = again
+        if not again:
+            break
+        attempts = iter(again)
     return images if z_um is not None else images[:, 0]
-
-
-@dataclass(frozen=True, eq=False)
-class _View:
-    """The emitters of one view, and what its plans are made by."""
-
-    index: int
-    placed: NDArray[np.float64]
-    microscope: Microscope
-    psf: Psf
-    focuses: tuple[float, ...]
-    depths_um: tuple[float, float]
-    reach_px: float
-    tolerance: float
-
-    def size(self, plane: int) -> tuple[Psf, float, tuple[int, int], float, tuple[float, float], float]:
-        m = self.microscope
-        return self.psf, m.pixel_um, m.size_px, self.focuses[plane], self.depths_um, self.reach_px
-
-
-@dataclass(frozen=True, eq=False)
-class _Attempt:
-    """Some planes of a view, by plans that are right for depths of at least the share `dim` of the brightest."""
-
-    view: _View
-    planes: tuple[int, ...]
-    plans: tuple[Plan, ...]
-    dim: float
-
-
-_Tried = tuple[_Attempt, np.float32, float]  # with the scale of the image, and the sum of the emitters' brightness
-
-
-def _views(
-    emitters: NDArray[np.float64],
-    turns: NDArray[np.float64],
-    microscope: Microscope,
-    psf: Psf,
-    focuses: tuple[float, ...],
-    *,
-    tolerance: float,
-    above: bool,
-) -> list[_View]:
-    views, bounds = [], np.empty(3)
-    placed = scratch("placed", (len(turns), *emitters.shape), np.float64)
-    for index, turn in enumerate(turns):
-        count = place(emitters, turn, above, placed[index], bounds)
-        if count:
-            depths, reach = _depth_range(bounds[1], bounds[2]), _outwards(float(bounds[0]) / microscope.pixel_um, 16.0)
-            views.append(_View(index, placed[index, :count], microscope, psf, focuses, depths, reach, tolerance))
-    return views
-
-
-def _first(view: _View, *, stack: bool) -> list[_Attempt]:
-    # what to try first: one spreading of emitters for all planes of a stack that can share it
-    shared: dict[int, Plan] = {}
-    if stack and view.reach_px <= max(view.microscope.size_px):
-        around = references(view.microscope, view.psf, view.depths_um)
-        steps = view.psf.gain_turn_per_um(view.tolerance) is None
-        for plane, focus in enumerate(view.focuses):
-            if steps and not (view.psf.gain(view.placed[:, 2], focus) == 1).all():
-                continue
-            plan = make_shared_plan(*view.size(plane), view.tolerance, around)
-            if plan is not None:
-                shared[plane] = plan
-    attempts = [_Attempt(view, tuple(shared), tuple(shared.values()), SHARED_DIM)] if shared else []
-    own = (plane for plane in range(len(view.focuses)) if plane not in shared)
-    return attempts + [_own(view, plane, view.tolerance, DIM) for plane in own]
-
-
-def _own(view: _View, plane: int, tolerance: float, dim: float = 0.0) -> _Attempt:
-    return _Attempt(view, (plane,), (make_plan(*view.size(plane), tolerance, dim),), dim)
-
-
-def _batches(attempts: list[_Attempt], tried: list[_Tried]) -> Iterator[Batch]:
-    # one for each attempt, with what to know of it when it is taken, but for those without any light
-    for attempt in attempts:
-        view, bright = attempt.view, attempt.view.placed[:, 3]
-        if attempt.dim != SHARED_DIM:
-            bright = bright * view.psf.gain(view.placed[:, 2], view.focuses[attempt.planes[0]])
-        seen, scale = _lit(view.placed, bright)
-        if len(seen):
-            tried.append((attempt, scale, float(seen[:, 3].sum())))
-            yield Batch(seen, attempt.plans)
-
-
-def _better(attempt: _Attempt, taken: Taken, index: int, light: float) -> _Attempt | None:
-    # what to try where an image is so dim that it may not be right to the tolerance
-    if not attempt.dim:
-        return None
-    view, plane, plan = attempt.view, attempt.planes[index], attempt.plans[index]
-    peak, brightest = float(taken.images[index].max()), float(taken.brightest[index])
-    share = peak / brightest if brightest > 0 else 0.0
-    bright = peak >= attempt.dim * plan.peak and taken.light_um2[index] >= attempt.dim * light * plan.light_um2
-    if bright and share >= _ENOUGH:
-        return None
-    if attempt.dim == SHARED_DIM:
-        return _own(view, plane, view.tolerance, DIM)
-    finer = 4.0 ** math.floor(math.log(max(share, _FINEST), 4)) if share < _ENOUGH else 1.0
-    return _own(view, plane, max(view.tolerance * finer, _FINEST))
 
 
 def displacements(
@@ -253,46 +137,6 @@ def displacements(
     if planes.ndim != 1 or not len(planes) or not np.isfinite(planes).all():
         raise UsageError(f"focal planes {planes.tolist()} must be one or more finite numbers in um")
     return tuple(microscope.focused(float(plane)) for plane in planes)
-
-
-def _lit(placed: NDArray[np.float64], bright: NDArray[np.float64]) -> tuple[NDArray[np.float64], np.float32]:
-    # the emitters that shine, the brightest with brightness 1, and how bright that is
-    scale = bright.max(initial=0.0)
-    if not scale > 0 or not np.float32(scale) > 0:
-        return placed[:0], np.float32(0)
-    lit = bright > _DARK * scale
-    if lit.all() and (bright == 1).all():
-        return placed, np.float32(1)
-    seen = placed[lit]
-    seen[:, 3] = bright[lit] / scale
-    return seen, np.float32(scale)
-
-
-def _depth_range(low: float, high: float) -> tuple[float, float]:
-    # outwards, and the same both ways where that is not much more: fewer ranges need fewer plans
-    low, high = -_outwards(-float(low), 0.25), _outwards(float(high), 0.25)
-    if low < 0 < high and max(-low, high) <= 2 * min(-low, high):
-        low, high = -max(-low, high), max(-low, high)
-    return low, max(high, low + 0.25)
-
-
-def _outwards(value: float, unit: float) -> float:
-    # the least of 0, 1, 1.5, 2, 3, 4, 6, 8, 12, ... units that is not below the value; mirrored for negative values
-    if value == 0:
-        return 0.0
-    if value < 0:
-        steps = (unit * factor * 2.0**power for power in itertools.count(0) for factor in (1.0, 1.5))
-        below = 0.0
-        for step in steps:
-            if step > -value:
-                return -below
-            below = step
-    return next(
-        unit * factor * 2.0**power
-        for power in itertools.count(0)
-        for factor in (1.0, 1.5)
-        if unit * factor * 2.0**power >= value
-    )
 
 
 def bright_positions(emitters_um: NDArray[Any], brightness: NDArray[Any] | None) -> NDArray[np.float64]:

@@ -11,7 +11,6 @@ from msl_store.optics.separable import separate
 from msl_store.optics.transfer import (
     Grid,
     Square,
-    along_axis,
     cheapest_grid,
     lost,
     make_grid,
@@ -25,6 +24,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from msl_store.optics.lens import Psf
+
+DIM = 1 / 16
+"""Depths dimmer than this share of the brightest are first computed to that share only.
+
+Their emitters hardly show beside brighter ones. Should the image, or the light of its emitters on average, be as dim as
+that, there were none: it is computed anew, every depth to its own brightness.
+"""
 
 FIELD_MULTIPLE = 4
 """Emitters farther from the axis than this many fields of view are left out."""
@@ -97,8 +103,8 @@ def make_plan(
     pixels = next_fast_len(math.ceil(period), real=True)
     square = Square(pixels, pixel_um, farthest, 0.0 if ends else taper_px)
 
-    quarter = sampled(parts.profiles, parts.radius_step_um, square, psf.cutoff_per_um)
-    spectra = ring_spectra(along_axis(quarter), parts.node_weights, parts.peaks)
+    quarter, axis = sampled(parts.profiles, parts.radius_step_um, square, psf.cutoff_per_um, tolerance)
+    spectra = ring_spectra(axis, parts.node_weights, parts.peaks)
     band = max(int((lost(spectra) > tolerance / 2).sum()) - 1, 1)
     width, side = cheapest_grid(spectra[: band + 1], parts.profiles.shape[1], pixels, tolerance)
     return Plan(
@@ -108,6 +114,6 @@ def make_plan(
         peak=parts.peak,
         light_um2=parts.light_um2,
         weights=padded(parts.weights, tolerance),
-        transfer=transfer_functions(quarter, band, tolerance),
+        transfer=transfer_functions(quarter, band),
         accuracy=tolerance * (dim or 1.0) / 8,
     )

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from msl_store.optics.interpolation import step_for
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from msl_store.optics.lens import Psf
 
-TWELVE_POINT = (10395 / 64) ** 2 / math.factorial(12)
-"""Largest ``|(t+5)...(t-6)| / 12!`` on [0, 1]: the error of twelve-point interpolation."""
 FOUR_POINT = 9 / 16 / 24
-"""The same for four points."""
+"""Largest ``|(t+1)t(t-1)(t-2)| / 4!`` on [0, 1]: the error of four-point interpolation."""
 _NONE = 1e-12  # a depth dimmer than this share of the brightest has no light
 
 
@@ -129,7 +129,7 @@ def separate(
 
 def even_radii(psf: Psf, radius_um: float, tolerance: float) -> NDArray[np.float64]:
     """Return radii 0, 1, 2, ... steps, past the largest, between which twelve points serve to the tolerance."""
-    step = float((tolerance / 20 / TWELVE_POINT) ** (1 / 12) / (2 * math.pi * psf.cutoff_per_um))
+    step = step_for(tolerance / 20, 2 * math.pi * psf.cutoff_per_um)
     return step * np.arange(math.ceil(radius_um / step) + 7, dtype=np.float64)
 
 

@@ -15,17 +15,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from msl_store.optics.gridding import window
-from msl_store.optics.plan import Plan
+from msl_store.optics.plan import DIM, Plan
 from msl_store.optics.separable import barycentric, chebyshev, even_depths, even_radii, ring_areas
 from msl_store.optics.transfer import (
     Grid,
     Square,
-    along_axis,
+    cheapest_grid,
     fits,
     lost,
     make_grid,
@@ -41,11 +41,7 @@ if TYPE_CHECKING:
     from msl_store.optics.lens import Psf
     from msl_store.optics.microscope import Microscope
 
-SHARED_DIM = 1 / 64
-"""Errors of a plane are at most the tolerance times this share of the brightest depth's peak, for each emitter."""
-
-_OVERSAMPLING = 1.5
-_SPARE = 8  # the grid is that much better for the references than the tolerance asks
+_SPARE = 16  # the grid is that much better for the references than the tolerance asks
 _AWAY_TURNS = 25.0  # how far above and below the depths they lie, in radians of the PSF's axial band
 _FAINT = 1e-20  # a focus with less light is not imaged by a shared plan
 _EVERY = 5  # radii at which the sum over functions of depth is compared with the PSF
@@ -57,7 +53,7 @@ class _Split:
 
     depth_start_um: float
     depth_step_um: float
-    weights: NDArray[np.float64]
+    weights: NDArray[Any]
     nodes: NDArray[np.float64]
     basis: NDArray[np.float64]
     projection: NDArray[np.float64]
@@ -69,7 +65,7 @@ class _Split:
 class _Focus:
     """One focus: its terms sampled over a quarter of the square, and the spectrum of every depth (`ring_spectra`)."""
 
-    quarter: NDArray[np.float64]
+    quarter: NDArray[Any]
     spectra: NDArray[np.float64]
     peak: float
     light_um2: float
@@ -97,7 +93,7 @@ def make_shared_plan(
     shape = psf, pixel_um, size_px, depth_range_um, reach_px, tolerance
     split, grid = _split(*shape), _grid(*shape, references_um)
     focus = _focus(psf, split, immersion_displacement_um, tolerance)
-    if grid is None or focus is None or focus.error > tolerance / 2:
+    if grid is None or focus is None or focus.error > 0.8 * tolerance:
         return None
     kept = focus.spectra[: grid.band + 1]
     kernel = window(grid.table.shape[1], grid.side / (2 * grid.band + 1))
@@ -110,8 +106,8 @@ def make_shared_plan(
         peak=focus.peak,
         light_um2=focus.light_um2,
         weights=split.weights,
-        transfer=transfer_functions(focus.quarter, grid.band, tolerance),
-        accuracy=tolerance * SHARED_DIM / 8,
+        transfer=transfer_functions(focus.quarter, grid.band),
+        accuracy=tolerance * DIM / 8,
     )
 
 
@@ -138,10 +134,10 @@ def _split(
     pixels = next_fast_len(math.ceil(max(2 * farthest + 2 * taper_px, *size_px)), real=True)
     square = Square(pixels, pixel_um, farthest, taper_px)
     low, high = depth_range_um
-    fine = tolerance * SHARED_DIM
+    fine = tolerance * DIM
     turn = psf.turn_per_um + (psf.gain_turn_per_um(fine) or 0.0)
     nodes, signs = chebyshev(low, high, turn, fine)
-    basis, projection = _depth_functions(nodes - (low + high) / 2, (high - low) / 2, turn, fine / 32)
+    basis, projection = _depth_functions(nodes - (low + high) / 2, (high - low) / 2, turn, fine / 64)
     step, depths = even_depths(turn, depth_range_um, fine)
     return _Split(
         depth_start_um=low,
@@ -163,13 +159,13 @@ def _focus(psf: Psf, split: _Split, displacement_um: float, tolerance: float) ->
     peak = float(peaks.max())
     if peak < _FAINT:
         return None
-    peaks = np.maximum(peaks, SHARED_DIM * peak)
+    peaks = np.maximum(peaks, DIM * peak)
     terms = np.einsum("rn,kn->rk", table, split.projection)
     summed = np.einsum("rk,nk->rn", terms[::_EVERY], split.basis)
-    quarter = sampled(terms, split.radii[1], split.square, psf.cutoff_per_um)
+    quarter, axis = sampled(terms, split.radii[1], split.square, psf.cutoff_per_um, tolerance)
     return _Focus(
         quarter=quarter,
-        spectra=ring_spectra(along_axis(quarter), split.basis, peaks),
+        spectra=ring_spectra(axis, split.basis, peaks),
         peak=peak,
         light_um2=float(np.abs(np.einsum("rn,r->n", table, ring_areas(split.radii))).max()),
         error=float((np.abs(summed - table[::_EVERY]) / peaks).max()),
@@ -187,23 +183,15 @@ def _grid(
     references_um: tuple[float, ...],
 ) -> Grid | None:
     # band, window and grid that suit the references with something to spare; None where there is no light
-    from scipy.fft import next_fast_len
-
     split = _split(psf, pixel_um, size_px, depth_range_um, reach_px, tolerance)
     focuses = [_focus(psf, split, reference, tolerance) for reference in references_um]
-    spectra = [focus.spectra for focus in focuses if focus is not None]
-    if not spectra:
+    lit = [focus.spectra for focus in focuses if focus is not None]
+    if not lit:
         return None
-    band = max(1, *(int((lost(one) > tolerance / _SPARE).sum()) - 1 for one in spectra))
-    side = next_fast_len(math.ceil((2 * band + 1) * _OVERSAMPLING), real=True)
-    kernels = (window(width, side / (2 * band + 1)) for width in range(3, 17))
-    kernel = next(
-        (k for k in kernels if all(fits(one[: band + 1], k, side, tolerance / _SPARE) for one in spectra)),
-        window(16, side / (2 * band + 1)),
-    )
-    return make_grid(
-        split.square, size_px, reach_px=reach_px, band=band, width=kernel.width, side=side, tolerance=tolerance
-    )
+    spectra, accuracy = np.concatenate(lit, axis=1), tolerance / _SPARE
+    band = max(int((lost(spectra) > accuracy).sum()) - 1, 1)
+    width, side = cheapest_grid(spectra[: band + 1], len(split.projection), split.square.pixels, 4 * accuracy)
+    return make_grid(split.square, size_px, reach_px=reach_px, band=band, width=width, side=side, tolerance=tolerance)
 
 
 def _depth_functions(

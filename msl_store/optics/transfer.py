@@ -10,6 +10,7 @@ import numba
 import numpy as np
 
 from msl_store.optics.gridding import Window, window
+from msl_store.optics.interpolation import shares
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,8 +20,6 @@ SINGLE = 1e-4
 
 _USUAL_EMITTERS = 20_000  # what a grid is made fast for
 _CHUNK = 8  # terms that one instruction handles: tables of weights are filled up to a multiple with zeros
-_FACTORIALS = np.array([math.factorial(n) for n in range(12)], np.float64)
-_LAGRANGE = np.array([(-1.0) ** (11 - p) / (_FACTORIALS[p] * _FACTORIALS[11 - p]) for p in range(12)])
 
 
 @dataclass(frozen=True)
@@ -130,23 +129,26 @@ def padded(weights: NDArray[np.float64], tolerance: float) -> NDArray[Any]:
 
 
 def sampled(
-    profiles: NDArray[np.float64], radius_step_um: float, square: Square, cutoff_per_um: float
-) -> NDArray[np.float64]:
+    profiles: NDArray[np.float64], radius_step_um: float, square: Square, cutoff_per_um: float, tolerance: float
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """Sample radial profiles, (n_radius, n_term), over a quarter of the square.
 
     Returns
     -------
-    ndarray of float64, shape (n, n, n_term)
+    quarter : ndarray, shape (n, n, n_term)
         Values at distances 0 to half the side along both axes, where samples are dense enough for the cut-off.
+    axis : ndarray of float64, shape (n, n_term)
+        The transforms of the terms at modes 0, 1, 2, ... of one axis and mode 0 of the other.
     """
-    from scipy.fft import next_fast_len
+    from scipy.fft import dct, next_fast_len
 
     # the fall widens the band; past this margin its spectrum, exp(-(pi f taper / 6)^2), is below 2e-3 of the tails
     wider = 4.8 / square.taper_px * square.pixels if square.taper_px else 0.0
     half = next_fast_len(math.ceil(cutoff_per_um * square.side_um + 1 + wider), real=True)
-    quarter = np.empty((half + 1, half + 1, profiles.shape[1]))
-    _sample(profiles, square.side_um / (2 * half) / radius_step_um, _fall(square, half), quarter)
-    return quarter
+    quarter = np.empty((half + 1, half + 1, profiles.shape[1]), _real(tolerance))
+    sums = np.zeros((half + 1, profiles.shape[1]))
+    _sample(profiles, square.side_um / (2 * half) / radius_step_um, _fall(square, half), quarter, sums)
+    return quarter, dct(sums, type=1, axis=0, overwrite_x=True, workers=1) / (2 * half) ** 2
 
 
 def _fall(square: Square, half: int) -> NDArray[np.float64]:
@@ -160,46 +162,42 @@ def _fall(square: Square, half: int) -> NDArray[np.float64]:
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _sample(table: Any, rows_per_sample: float, fall: Any, quarter: Any) -> None:
-    # Lagrange interpolation between twelve rows of profiles, which are even in the radius
+def _sample(table: Any, rows_per_sample: float, fall: Any, quarter: Any, sums: Any) -> None:
+    # sums are those over rows of the whole square
     size, terms = quarter.shape[0], quarter.shape[2]
-    below, above, value = np.empty(12), np.empty(12), np.empty(terms)
+    share, value = np.empty(12), np.empty(terms)
     for i in range(size):
         for j in range(i + 1):
             position = math.sqrt(i * i + j * j) * rows_per_sample
             first = int(position)
-            t = position - first
-            below[0] = above[11] = 1.0
-            for p in range(11):
-                below[p + 1] = below[p] * (t + 5 - p)
-                above[10 - p] = above[11 - p] * (t - 6 + p)
+            shares(position - first, share)
             value[:] = 0.0
             for p in range(12):
-                factor = below[p] * above[p] * _LAGRANGE[p] * fall[i] * fall[j]
+                factor = share[p] * fall[i] * fall[j]
                 row = table[min(abs(first + p - 5), len(table) - 1)]
                 for k in range(terms):
                     value[k] += factor * row[k]
-            quarter[i, j] = value
-            quarter[j, i] = value
+            here, mirrored, total, other = quarter[i, j], quarter[j, i], sums[j], sums[i]
+            times = 1.0 if i in (0, size - 1) else 2.0
+            times_mirrored = 0.0 if i == j else 1.0 if j == 0 else 2.0
+            for k in range(terms):
+                here[k] = mirrored[k] = value[k]
+                total[k] += times * value[k]
+                other[k] += times_mirrored * value[k]
 
 
-def along_axis(quarter: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return transfer functions at modes 0, 1, 2, ... of one axis and mode 0 of the other, shape (n, n_term)."""
+def transfer_functions(quarter: NDArray[Any], band: int) -> NDArray[Any]:
+    """Return the transforms of what `sampled` returned at modes 0 to `band`, shape (band + 1, n_term, band + 1).
+
+    The samples are lost.
+    """
     from scipy.fft import dct
 
-    whole = 2 * quarter.sum(axis=0) - quarter[0] - quarter[-1]
-    axis: NDArray[np.float64] = dct(whole, type=1, axis=0, workers=1) / (2 * len(quarter) - 2) ** 2
-    return axis
-
-
-def transfer_functions(quarter: NDArray[np.float64], band: int, tolerance: float) -> NDArray[Any]:
-    """Return the transforms at modes 0 to `band` of both axes, shape (band + 1, n_term, band + 1)."""
-    from scipy.fft import dct
-
-    real = _real(tolerance)
-    columns = dct(quarter.astype(real), type=1, axis=1, overwrite_x=True, workers=1)[:, : band + 1]
-    both = dct(np.ascontiguousarray(columns), type=1, axis=0, overwrite_x=True, workers=1)[: band + 1]
-    return np.ascontiguousarray(both.transpose(0, 2, 1) / real((2 * len(quarter) - 2) ** 2))
+    columns = dct(quarter, type=1, axis=1, overwrite_x=True, workers=1)[:, : band + 1]
+    both = dct(columns, type=1, axis=0, overwrite_x=True, workers=1)[: band + 1]
+    result: NDArray[Any] = np.ascontiguousarray(both.transpose(0, 2, 1))
+    result /= (2 * len(quarter) - 2) ** 2
+    return result
 
 
 def ring_spectra(
@@ -210,7 +208,7 @@ def ring_spectra(
     Parameters
     ----------
     axis : ndarray, shape (n_mode, n_term)
-        See `along_axis`.
+        Transforms along one axis, as `sampled` returns them.
     depth_weights : ndarray, shape (n_depth, n_term)
         v_k at some depths.
     peaks : ndarray, shape (n_depth,)

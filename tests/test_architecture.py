@@ -22,9 +22,9 @@ LINES = 400
 VAGUE = {"util", "utils", "helper", "helpers", "common", "manager", "managers", "misc", "base", "core", "tools", "lib"}
 
 HEAVY = {
-    "aiohttp", "boto3", "botocore", "bokeh", "dask", "distributed", "edt", "fast_simplification", "fill_voids",
-    "finufft", "igl", "imagecodecs", "intake", "matplotlib", "numba", "s3fs", "scipy", "skimage", "tensorstore",
-    "torch", "trimesh",
+    "aiohttp", "boto3", "botocore", "bokeh", "cufinufft", "cupy", "dask", "distributed", "edt", "fast_simplification",
+    "fill_voids", "finufft", "igl", "imagecodecs", "intake", "matplotlib", "numba", "s3fs", "scipy", "skimage",
+    "tensorstore", "torch", "trimesh",
 }  # fmt: skip
 """Libraries that nobody should wait for who does not use them."""
 
@@ -35,10 +35,13 @@ HOMES = {
     "fsspec": {"msl_store.store"},
     "boto3": set(),
     "botocore": {"msl_store.store"},
+    "cufinufft": {"msl_store.optics.gpu"},
+    "cupy": {"msl_store.optics.gpu"},
     "dask": {"msl_store.blockwise", "msl_store.scenes", "msl_store.simulation"},
     "distributed": {"msl_store.blockwise"},
     "igl": {"msl_store.geometry"},
     "fast_simplification": {"msl_store.geometry"},
+    "finufft": set(),
     "s3fs": set(),
     "tensorstore": set(),
     "torch": set(),

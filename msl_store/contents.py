@@ -89,7 +89,7 @@ class Contents:
 
     def has(self, part: str) -> NDArray[np.bool_]:
         """Return which rows have a part: ``mesh``, ``point_cloud``, ``normals``, ``occupancy``, ``images`` (any)."""
-        if part == "images":
+        if part == "images" and "images/present" in self._index:
             return np.asarray(self.images_present.any(axis=(1, 2)))
         column = self._index.get(f"instances/has_{part}")
         return np.zeros(len(self._store.ids), np.bool_) if column is None else column

@@ -27,7 +27,7 @@ def instance_digest(
 
     Every array counts with its dtype and shape; a part that is missing counts as such.
     """
-    state = hashlib.sha256()
+    state = RunningDigest()
     for array in (
         None if mesh is None else np.asarray(mesh.vertices, "<f4"),
         None if mesh is None else np.asarray(mesh.faces, "<u4"),
@@ -39,12 +39,34 @@ def instance_digest(
         images,
         present,
     ):
-        if array is None:
-            state.update(b"-")
-            continue
-        state.update(f"{array.dtype.str}{array.shape}".encode())
-        state.update(np.ascontiguousarray(array).data)
+        state.add(array)
     return state.digest()
+
+
+class RunningDigest:
+    """The digest of an instance whose arrays come one after the other, in the order of `instance_digest`."""
+
+    def __init__(self) -> None:
+        self._state = hashlib.sha256()
+
+    def add(self, array: NDArray[Any] | None) -> None:
+        """Count the next array, or that there is none."""
+        if array is None:
+            self._state.update(b"-")
+            return
+        self._state.update(f"{array.dtype.str}{array.shape}".encode())
+        self._state.update(np.ascontiguousarray(array).data)
+
+    def digest(self) -> bytes:
+        """Return the digest of what has come, 32 bytes."""
+        return self._state.digest()
+
+
+def column_digest(values: NDArray[Any]) -> str:
+    """Return the SHA-256 of a column with its dtype and shape, in hexadecimal digits."""
+    state = RunningDigest()
+    state.add(values.astype(values.dtype.newbyteorder("<"), copy=False))
+    return state.digest().hex()
 
 
 def joint_digest(ids: Iterable[int], digests: Iterable[bytes]) -> str:

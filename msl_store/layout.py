@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msl_store.schema import ARRAYS, BLOCK, IMAGE_SHAPE, MICROSCOPES, RAGGED_SHARD_CHUNKS, SAMPLES, SPECS, VIEWS
+from msl_store.schema import ARRAYS, BLOCK, IMAGE_SHAPE, MICROSCOPES, RAGGED_SHARD_CHUNKS, SAMPLES, VIEWS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -93,12 +93,16 @@ class Layout:
 
     def counts(self, path: str) -> tuple[int, ...]:
         """Return how many rows every instance has in a ragged array."""
-        return self.vertex_counts if SPECS[path].dims[0] == "vertex" else self.face_counts
+        return self.vertex_counts if self.spec(path).dims[0] == "vertex" else self.face_counts
+
+    def spec(self, path: str) -> ArraySpec:
+        """Return one of the arrays by its path."""
+        return next(spec for spec in self.arrays if spec.path == path)
 
     def starts(self, path: str) -> tuple[NDArray[np.int64], int]:
         """Return the first row of every instance in a ragged array, and that array's length, both in rows."""
         counts = np.asarray(self.counts(path), np.int64)
-        chunk = SPECS[path].chunk[0]
+        chunk = self.spec(path).chunk[0]
         shard = chunk * RAGGED_SHARD_CHUNKS
         padded = -(-counts // chunk) * chunk
         starts = np.zeros(self.instances, np.int64)

@@ -97,6 +97,7 @@ def simulate(
         "seed": seed,
         "tolerance": tolerance,
         "software": software(),
+        **({"source_lineage": list(library.lineage[1:])} if len(library.lineage) > 1 else {}),
     }
     shape = (len(views), *(() if planes is None else (len(planes),)), *optics.size_px)
     rows = library.rows_of(library.ids)

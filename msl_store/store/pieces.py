@@ -52,6 +52,22 @@ class StoredArray:
 
 
 @dataclass(frozen=True)
+class StoredShard:
+    """A stored object of an array: a shard, or a chunk that is an object of its own.
+
+    Attributes
+    ----------
+    array : StoredArray
+        Whose values it holds.
+    path : str
+        Where it lies below the library's URL.
+    """
+
+    array: StoredArray
+    path: str
+
+
+@dataclass(frozen=True)
 class Want:
     """What to read of one array: an index for every dimension (the outer product of them is read).
 
@@ -72,14 +88,12 @@ class Want:
 
 
 @dataclass(frozen=True)
-class Piece:
+class Piece(StoredShard):
     """A chunk that a `Want` touches.
 
     Attributes
     ----------
-    array : StoredArray
-        Whose chunk it is.
-    path : str
+    array, path
         The object that holds it.
     number : int
         Its number in that object.
@@ -87,8 +101,6 @@ class Piece:
         Where its values go in what the want returns, and which of its values these are.
     """
 
-    array: StoredArray
-    path: str
     number: int
     to: tuple[Place, ...]
     take: tuple[Place, ...]

@@ -22,12 +22,12 @@ from msl_store.store.sharding import MISSING, decode_chunk, decode_index
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from msl_store.store.objects import Objects, Parts, Request
-    from msl_store.store.pieces import Piece
+    from msl_store.store.pieces import Piece, StoredShard
 
 ROOT = "zarr.json"
 UNPUBLISHED = "_unpublished"
@@ -119,61 +119,96 @@ class Store:
         return list(pieces_of(array, axes_of(array, want.index), want.present))
 
     def index(self, path: str) -> NDArray[np.uint64] | None:
-        """Return a shard's index as `decode_index` does, None where there is no such shard; `learn` fetches it."""
-        return self._indexes[path]
+        """Return a shard's index as `decode_index` does; None where there is none, or `learn` was not asked for it."""
+        return self._indexes.get(path)
 
-    def learn(self, pieces: Iterable[Piece]) -> None:
-        """Fetch the indexes of the shards that hold some chunks, those that are not known yet, in one round trip.
+    def learn(self, shards: Iterable[StoredShard]) -> dict[str, IntegrityError]:
+        """Fetch the indexes of some shards, those that are not known yet, in one round trip.
 
-        Raises
-        ------
-        IntegrityError
-            An index is damaged; the others are known then all the same, unless an object is shorter than its index.
+        Returns
+        -------
+        dict of str to IntegrityError
+            The shards whose index is damaged, or that are shorter than their index, by the object's path.
         """
-        unknown = self._unknown(pieces)
-        answers = self.objects.find_many([(path, [(0, size)]) for path, size in unknown.items()])
-        self._keep(unknown, answers)
+        unknown = self._unknown(shards)
+        try:
+            answers = self._ask(unknown)
+        except IntegrityError:  # one of them is too short: ask one by one which
+            answers = []
+            faults = {}
+            for path, size in unknown.items():
+                try:
+                    answers += self._ask({path: size})
+                except IntegrityError as error:
+                    faults[path] = error
+            unknown = {path: size for path, size in unknown.items() if path not in faults}
+            return {**faults, **self._keep(unknown, answers)}
+        return self._keep(unknown, answers)
 
-    def _unknown(self, pieces: Iterable[Piece]) -> dict[str, int]:
+    def _ask(self, shards: Mapping[str, int]) -> list[Parts | None]:
+        return self.objects.find_many([(path, [(0, size)]) for path, size in shards.items()])
+
+    def _unknown(self, shards: Iterable[StoredShard]) -> dict[str, int]:
         """Return the shards whose indexes are not known, each with its index's size in bytes."""
-        sharded = (piece for piece in pieces if piece.array.shard is not None)
-        return {p.path: p.array.shard_index_bytes for p in sharded if p.path not in self._indexes}
+        return {s.path: s.array.shard_index_bytes for s in shards if s.array.shard and s.path not in self._indexes}
 
-    def _keep(self, paths: Iterable[str], answers: Sequence[Parts | None]) -> None:
-        """Keep the indexes that came; raise the first fault after all have been looked at."""
-        faults = []
+    def _keep(self, paths: Iterable[str], answers: Sequence[Parts | None]) -> dict[str, IntegrityError]:
+        """Keep the indexes that came, and return what is wrong with the others."""
+        faults = {}
         for path, parts in zip(paths, answers, strict=True):
             try:
                 self._indexes[path] = decode_index(parts[0], f"{self.url}/{path}") if parts else None
             except IntegrityError as error:
-                faults.append(error)
-        if faults:
-            raise faults[0]
+                faults[path] = error
+        return faults
 
     def _fetch(self, placed: Sequence[tuple[Piece, NDArray[Any]]]) -> None:
         """Fetch and decode chunks: the unknown shard indexes and whole objects first, then all chunks of shards."""
         whole = [(piece, out) for piece, out in placed if piece.array.shard is None]
-        unknown = self._unknown(piece for piece, _ in placed)
+        sharded = [(piece, out) for piece, out in placed if piece.array.shard is not None]
+        unknown = self._unknown(piece for piece, _ in sharded)
         requests: list[Request] = [(piece.path, None) for piece, _ in whole]
         requests += [(path, [(0, size)]) for path, size in unknown.items()]
         answers = self.objects.find_many(requests)
         for (piece, out), parts in zip(whole, answers, strict=False):
             self._place(piece, out, parts[0] if parts else None)
-        self._keep(unknown, answers[len(whole) :])
-        by_object: dict[str, list[tuple[Piece, NDArray[Any]]]] = {}
-        for piece, out in placed:
-            if piece.array.shard is not None:
-                by_object.setdefault(piece.path, []).append((piece, out))
+        for fault in self._keep(unknown, answers[len(whole) :]).values():
+            raise fault
+
+        def place(number: int, data: memoryview | None) -> None:
+            self._place(*sharded[number], data)
+
+        self.fetch([piece for piece, _ in sharded], place)
+
+    def fetch(self, pieces: Sequence[Piece], each: Callable[[int, memoryview | None], None]) -> None:
+        """Fetch chunks of shards whose indexes are known, near ones in one request, all under way at the same time.
+
+        Parameters
+        ----------
+        pieces : sequence of Piece
+            The chunks.
+        each : callable
+            Called with every chunk's place in `pieces` and its bytes as they are stored, unchecked, None where the
+            object has vanished; in threads, as they come.
+
+        Raises
+        ------
+        IntegrityError
+            An index lacks a chunk, or an object is shorter than its index says.
+        """
+        by_object: dict[str, list[int]] = {}
+        for number, piece in enumerate(pieces):
+            by_object.setdefault(piece.path, []).append(number)
         groups = list(by_object.values())
-        chunk_requests: list[Request] = [
-            (path, [self.range_of(piece) for piece, _ in group]) for path, group in by_object.items()
+        requests: list[Request] = [
+            (path, [self.range_of(pieces[number]) for number in group]) for path, group in by_object.items()
         ]
 
-        def decode(place: int, parts: Parts | None) -> None:
-            for number, (piece, out) in enumerate(groups[place]):
-                self._place(piece, out, parts[number] if parts else None)
+        def answered(place: int, parts: Parts | None) -> None:
+            for part, number in enumerate(groups[place]):
+                each(number, parts[part] if parts else None)
 
-        self.objects.find_many(chunk_requests, decode)
+        self.objects.find_many(requests, answered)
 
     def range_of(self, piece: Piece) -> tuple[int, int]:
         """Return the bytes of its shard that a chunk takes; `IntegrityError` where the shard's index lacks it."""

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from msl_store.optics.microscope import Microscope
     from msl_store.shapes import Mesh, Occupancy, PointCloud
     from msl_store.simulation import simulate
+    from msl_store.subsetting import subset
+    from msl_store.verification import verify
 
 _HOMES = {
     "Instance": "contents:Instance",
@@ -37,6 +39,8 @@ _HOMES = {
     "PointCloud": "shapes:PointCloud",
     "open": "library:open_library",
     "simulate": "simulation:simulate",
+    "subset": "subsetting:subset",
+    "verify": "verification:verify",
     "write": "edition:write_edition",
 }
 
@@ -57,6 +61,8 @@ __all__ = [
     "__version__",
     "open",
     "simulate",
+    "subset",
+    "verify",
     "write",
 ]
 

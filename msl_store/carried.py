@@ -114,11 +114,11 @@ def _held(taken: Extract, columns: Mapping[str, NDArray[Any]]) -> dict[str, NDAr
             held[path] = values if is_taken else np.zeros_like(values)
     some: NDArray[np.bool_] = np.zeros(len(taken.rows), np.bool_)
     if "images" in groups:
-        held["instances/has_images"] = columns["images/present"].all(axis=(1, 2))
-        some = columns["images/present"].any(axis=(1, 2))
+        held["instances/has_images"] = np.asarray(columns["images/present"].all(axis=(1, 2)))
+        some = np.asarray(columns["images/present"].any(axis=(1, 2)))
     good = [held[f"instances/has_{part}"] for part in PARTS if part in groups and f"instances/has_{part}" in held]
-    every = np.all(good, axis=0) if good else some
-    some = np.any([some, *good], axis=0)
+    every = np.stack(good).all(axis=0) if good else some
+    some = np.asarray(np.stack([some, *good]).any(axis=0))
     status = np.where(every, "complete", np.where(some, "partial", "set_aside"))
     held["instances/status"] = np.array([schema.STATUS.index(one) for one in status.tolist()], np.uint8)
     return held

@@ -9,12 +9,17 @@ from typing import Annotated
 import typer
 
 from msl_store.console import (
+    First,
+    Ids,
     JsonFlag,
     OverwriteFlag,
     Quiet,
     SchedulerOption,
     StorageOption,
+    TargetOption,
+    Url,
     Verbosity,
+    Where,
     ids_of,
     progress_bar,
     run,
@@ -24,17 +29,13 @@ from msl_store.console import (
     size_text,
     storage_options,
 )
+from msl_store.library_cli import info, subset, verify
 
 app = typer.Typer(
     help="Use libraries of the 3D Mitochondria Shape Library. The published data is CC BY-NC 4.0.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-
-Url = Annotated[str, typer.Argument(help="The library: a path, s3://, https://, or a .zip of one.")]
-Ids = Annotated[str | None, typer.Option(help="Only these instances, as in 1,5,10-20.")]
-First = Annotated[int | None, typer.Option(min=1, help="Only the first instances.")]
-Where = Annotated[str | None, typer.Option(help="Only instances for which this holds, as in 'volume_um3 > 2'.")]
 
 
 @app.callback()
@@ -43,33 +44,8 @@ def options(verbose: Verbosity = 0, quiet: Quiet = False) -> None:
     set_verbosity(verbose=verbose, quiet=quiet)
 
 
-@app.command()
-def info(url: Url, option: StorageOption = None, as_json: JsonFlag = False) -> None:
-    """Say what a library holds: instances, parts, images, provenance, licence."""
-    from msl_store.library import open_library
-
-    library = open_library(url, storage_options(option))
-    table = library.table
-    parts = {str(name): int(table[str(name)].sum()) for name in table if str(name).startswith("has_")}
-    found = {
-        "url": library.url,
-        **library.attributes,
-        "instances": len(library),
-        **parts,
-        "microscopes": [microscope["name"] for microscope in library.microscopes],
-        "views": library.views,
-        "findings": len(library.findings),
-        "arrays": {path: list(array.shape) for path, array in library.store.arrays.items()},
-        "bytes_uncompressed": library.store.uncompressed_bytes,
-    }
-    lines = [
-        f"{found.get('title', 'library')} at {library.url}",
-        f"{len(library)} instances; " + ", ".join(f"{name[4:]} {count}" for name, count in parts.items()),
-        f"images: {', '.join(found['microscopes'])} x {', '.join(found['views'])}",
-        f"{size_text(found['bytes_uncompressed'])} uncompressed; {len(library.findings)} findings",
-        f"licence {library.license}; cite: {found.get('citation', 'see the source')}",
-    ]
-    show(found, as_json=as_json, text="\n".join(lines))
+for command in (info, subset, verify):
+    app.command()(command)
 
 
 @app.command()
@@ -91,10 +67,7 @@ def simulate(
     scheduler: SchedulerOption = None,
     overwrite: OverwriteFlag = False,
     option: StorageOption = None,
-    target_option: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="Storage option of the destination; the library's where left out."),
-    ] = None,
+    target_option: TargetOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Image every instance under a microscope, into a new edition; run it again to finish what was interrupted."""

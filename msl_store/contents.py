@@ -112,12 +112,12 @@ class Contents:
 
     def read(self, rows: Sequence[int], parts: Sequence[str]) -> Iterator[Instance]:
         """Yield some rows as instances, all read together."""
-        wants = [dict(self._wants(row, parts)) for row in rows]
+        wants = [dict(self.wants(row, parts)) for row in rows]
         values = iter(self._store.read([want for row_wants in wants for want in row_wants.values()]))
         for row, row_wants in zip(rows, wants, strict=True):
-            yield self._instance(row, {path: next(values) for path in row_wants})
+            yield self.assembled(row, {path: next(values) for path in row_wants})
 
-    def _wants(self, row: int, parts: Sequence[str]) -> Iterator[tuple[str, Want]]:
+    def wants(self, row: int, parts: Sequence[str]) -> Iterator[tuple[str, Want]]:
         """Yield what to read of one row, of the parts that it has."""
         one = slice(row, row + 1)
         if "mesh" in parts and self.has("mesh")[row]:
@@ -131,7 +131,8 @@ class Contents:
         if "images" in parts and "images/present" in self._index and self.images_present[row].any():
             yield self.image_path, Want(self.image_path, (one,), self.present(self.image_path))
 
-    def _instance(self, row: int, values: Mapping[str, NDArray[Any]]) -> Instance:
+    def assembled(self, row: int, values: Mapping[str, NDArray[Any]]) -> Instance:
+        """Return a row as an instance, from what its `wants` brought by path."""
         mesh = cloud = occupancy = images = None
         if "mesh/vertices" in values:
             mesh = Mesh(values["mesh/vertices"], values["mesh/faces"])

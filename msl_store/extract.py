@@ -15,7 +15,7 @@ from msl_store.schema import BLOCK, GROUPS, SPECS, ArraySpec
 from msl_store.store import MISSING, StoredShard, Want
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -71,7 +71,7 @@ class Extract:
     positions : mapping of str to ndarray of int64
         The positions taken of the dimensions `NARROWED`, of those that the arrays have.
     left_out : tuple of str
-        What of the library is not taken, as ``mesh/vertices`` or ``microscope conf1``.
+        What of the library is not taken, as ``mesh``, ``point_cloud/normals`` or ``microscope conf1``.
     """
 
     store: Store
@@ -169,7 +169,7 @@ def extract(
         "view": (views, library.views),
     }
     positions = {}
-    left_out = [path for path in library.store.arrays if path not in paths]
+    left_out = sorted({_left_out(path, paths) for path in library.store.arrays if path not in paths})
     for dim, (wanted, there) in names.items():
         if wanted is None:
             continue
@@ -207,6 +207,12 @@ def _chosen(
             microscopes = [f"images:{microscope['name']}" for microscope in library.microscopes]
             raise UsageError(f"arrays: {name!r} unknown; allowed: {', '.join([*allowed, *microscopes])}")
     return chosen, microscopes or None
+
+
+def _left_out(path: str, taken: Collection[str]) -> str:
+    """Return what to call an array that is not taken: its group, where nothing of that is."""
+    group = path.partition("/")[0]
+    return path if any(other.startswith(f"{group}/") for other in taken) else group
 
 
 def _spec(array: StoredArray) -> ArraySpec:

@@ -4,12 +4,13 @@ from msl_store.store.copying import BlockCopy, Taken
 from msl_store.store.objects import Objects, RangeFile, locate, locate_file
 from msl_store.store.pieces import Piece, StoredArray, StoredShard, Want
 from msl_store.store.publication import Publication, commit_block, joined
-from msl_store.store.reading import Store, open_store
+from msl_store.store.reading import ROOT, Store, open_store
 from msl_store.store.sharding import MISSING
 from msl_store.store.writing import BlockWriter
 
 __all__ = [
     "MISSING",
+    "ROOT",
     "BlockCopy",
     "BlockWriter",
     "Objects",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
-from msl_store.errors import MissingError
+from msl_store.errors import MissingError, NetworkError, UsageError
 from msl_store.store.faults import refuse_if_short
 
 if TYPE_CHECKING:
@@ -150,6 +150,15 @@ class Objects:
     def list(self, prefix: str = "") -> list[tuple[str, int]]:
         """Return (path, bytes) of every object below a folder; `UsageError` where the server cannot list."""
         return self._backend.list(prefix)
+
+    def listing(self) -> tuple[dict[str, int] | None, str]:
+        """Return every object's size in bytes by path, or None and why the server does not tell."""
+        if self.url.startswith(("http://", "https://")):
+            return None, "a web server cannot list its files"
+        try:
+            return dict(self.list()), ""
+        except (NetworkError, UsageError) as error:
+            return None, str(error)
 
     def put(self, path: str, data: Buffer, *, create: bool = False) -> None:
         """Write one object whole, seen by readers wholly or not at all.

@@ -41,7 +41,9 @@ class Store:
         self.objects = objects
         document = _root_document(objects)
         self.attributes: dict[str, Any] = document.get("attributes", {})
-        self.groups, self.arrays = _nodes(document)
+        self.nodes: dict[str, Any] = document["consolidated_metadata"]["metadata"]
+        """The metadata document of every group and array by path, as the root has it."""
+        self.groups, self.arrays = _nodes(self.nodes)
         schema.check(objects.url, self.attributes, {path: array.dims for path, array in self.arrays.items()})
         self._indexes: dict[str, NDArray[np.uint64] | None] = {}
         self._columns: dict[str, NDArray[Any]] = {}
@@ -67,6 +69,15 @@ class Store:
         if new:
             self._columns.update(zip(new, self.read([Want(path) for path in new]), strict=True))
         return {path: self._columns[path] for path in there}
+
+    @property
+    def column_paths(self) -> list[str]:
+        """The arrays that are columns, each one object."""
+        return [
+            path
+            for path, array in self.arrays.items()
+            if array.shard is None and (path not in schema.SPECS or schema.SPECS[path].kind == "column")
+        ]
 
     @property
     def url(self) -> str:
@@ -181,7 +192,7 @@ class Store:
         self.fetch([piece for piece, _ in sharded], place)
 
     def fetch(self, pieces: Sequence[Piece], each: Callable[[int, memoryview | None], None]) -> None:
-        """Fetch chunks of shards whose indexes are known, near ones in one request, all under way at the same time.
+        """Fetch chunks, near ones in one request, all under way at the same time; `learn` must know their shards.
 
         Parameters
         ----------
@@ -189,7 +200,7 @@ class Store:
             The chunks.
         each : callable
             Called with every chunk's place in `pieces` and its bytes as they are stored, unchecked, None where the
-            object has vanished; in threads, as they come.
+            object is not there; in threads, as they come.
 
         Raises
         ------
@@ -201,12 +212,13 @@ class Store:
             by_object.setdefault(piece.path, []).append(number)
         groups = list(by_object.values())
         requests: list[Request] = [
-            (path, [self.range_of(pieces[number]) for number in group]) for path, group in by_object.items()
+            (path, [self.range_of(pieces[number]) for number in group] if pieces[group[0]].array.shard else None)
+            for path, group in by_object.items()
         ]
 
         def answered(place: int, parts: Parts | None) -> None:
             for part, number in enumerate(groups[place]):
-                each(number, parts[part] if parts else None)
+                each(number, parts[part if len(parts) > 1 else 0] if parts else None)  # a whole object is one part
 
         self.objects.find_many(requests, answered)
 
@@ -288,11 +300,11 @@ def _why_not_there(objects: Objects) -> str:
     return f"{objects.url}: there is no library here ({ROOT} is missing); check the URL and the credentials"
 
 
-def _nodes(document: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, StoredArray]]:
+def _nodes(documents: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, StoredArray]]:
     """Return every group's attributes and every array's metadata from the consolidated metadata."""
     groups: dict[str, dict[str, Any]] = {}
     arrays: dict[str, StoredArray] = {}
-    for path, node in document["consolidated_metadata"]["metadata"].items():
+    for path, node in documents.items():
         if node["node_type"] == "group":
             groups[path] = node.get("attributes", {})
             continue

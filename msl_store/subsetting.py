@@ -16,7 +16,7 @@ from msl_store.blockwise import run_blocks
 from msl_store.carried import TakenDigests, columns_of, group_attributes, root_attributes
 from msl_store.errors import UsageError
 from msl_store.extract import extract, stored_size
-from msl_store.store import BlockCopy, Publication, Taken, Want, commit_block, joined, locate
+from msl_store.store import ROOT, BlockCopy, Publication, Taken, Want, commit_block, joined, locate
 
 if TYPE_CHECKING:
     import os
@@ -133,11 +133,11 @@ def subset(
     """
     selection = {name: value for name, value in {"first": first, "where": where}.items() if value is not None}
     if ids is not None:
-        selection["ids"] = np.atleast_1d(np.asarray(ids)).tolist()
+        selection["ids_given"] = np.size(np.asarray(ids))
     chosen = library.select(ids=ids, first=first, where=where)
     taken = extract(chosen, arrays=arrays, microscopes=microscopes, views=views)
     target = locate(url, storage_options)
-    _refuse_itself(library, target)
+    _refuse(library, target)
     return copy(taken, target, library.url, selection, scheduler=scheduler, overwrite=overwrite, progress=progress)
 
 
@@ -158,7 +158,7 @@ def copy(
     publication = Publication(target, layout, plan, plan["subset"])
     with publication.claimed(overwrite=overwrite) as state:
         if state == "published":
-            attributes = json.loads(target.get("zarr.json"))["attributes"]
+            attributes = json.loads(target.get(ROOT))["attributes"]
             aside = attributes["counts"]["set_aside"]
             return Copied(state, layout.instances, aside, 0, time.perf_counter() - began, attributes["digest"])
         finished = publication.finished_blocks()
@@ -186,18 +186,26 @@ def copy(
     return Copied(state, layout.instances, aside, written, time.perf_counter() - began, attributes["digest"])
 
 
-def _refuse_itself(library: Library, target: Objects) -> None:
-    """Raise `UsageError` where a subset would lie in, or around, the library that it is taken from."""
+def _refuse(library: Library, target: Objects) -> None:
+    """Raise `UsageError` for a target that takes no subset: a zip, or the library that it is taken from."""
+    if target.url.endswith(".zip"):
+        raise UsageError(f"{target.url}: a zipped library is read-only; allowed is a folder or a bucket: zip it there")
     source = library.store.objects
     here, there = (objects.path for objects in (source, target))
     if here is None or there is None:
-        endpoints = [objects.storage_options.get("endpoint_url") for objects in (source, target)]
-        clash = source.url == target.url and endpoints[0] == endpoints[1]
+        clash = source.url == target.url and _endpoint(source) == _endpoint(target)
     else:
         here, there = here.resolve(), there.resolve()
         clash = here == there or here in there.parents or there in here.parents
     if clash:
         raise UsageError(f"{target.url}: is, holds or lies in the library {source.url} itself; choose another target")
+
+
+def _endpoint(objects: Objects) -> str | None:
+    """Return the server that an S3 URL is on, where the options say so."""
+    options = objects.storage_options
+    found: str | None = options.get("endpoint_url") or (options.get("client_kwargs") or {}).get("endpoint_url")
+    return found
 
 
 def _plan(taken: Extract) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from msl_store.contents import NEEDED, Contents
+from msl_store.contents import INDEX_COLUMNS, NEEDED, Contents
 from msl_store.errors import UsageError
 from msl_store.layout import FIXED_SIZES, Layout
 from msl_store.schema import BLOCK, GROUPS, SPECS, ArraySpec
@@ -182,6 +182,7 @@ def extract(
         positions[dim] = np.flatnonzero(np.isin(there, list(wanted)))
         left_out += [f"{dim} {name}" for name in there if name not in wanted]
     specs = {path: _spec(stored[path]) for path in sorted(paths, key=_digest_order)}
+    library.store.columns([*INDEX_COLUMNS, *(path for path, spec in specs.items() if spec.kind == "column")])
     return Extract(library.store, library.rows_of(library.ids), specs, positions, tuple(left_out))
 
 

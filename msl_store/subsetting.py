@@ -138,10 +138,12 @@ def subset(
     taken = extract(chosen, arrays=arrays, microscopes=microscopes, views=views)
     target = locate(url, storage_options)
     _refuse(library, target)
-    return copy(taken, target, library.url, selection, scheduler=scheduler, overwrite=overwrite, progress=progress)
+    return write_extract(
+        taken, target, library.url, selection, scheduler=scheduler, overwrite=overwrite, progress=progress
+    )
 
 
-def copy(
+def write_extract(
     taken: Extract,
     target: Objects,
     url: str,

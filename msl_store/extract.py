@@ -182,7 +182,7 @@ def extract(
         positions[dim] = np.flatnonzero(np.isin(there, list(wanted)))
         left_out += [f"{dim} {name}" for name in there if name not in wanted]
     specs = {path: _spec(stored[path]) for path in sorted(paths, key=_digest_order)}
-    library.store.columns([*INDEX_COLUMNS, *(path for path, spec in specs.items() if spec.kind == "column")])
+    library.store.columns(list({*INDEX_COLUMNS, *(path for path, spec in specs.items() if spec.kind == "column")}))
     return Extract(library.store, library.rows_of(library.ids), specs, positions, tuple(left_out))
 
 

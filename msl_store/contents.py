@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from msl_store.digest import instance_digest
 from msl_store.shapes import Mesh, Occupancy, PointCloud
 from msl_store.store import Want
 
@@ -65,6 +66,17 @@ class Instance:
     occupancy: Occupancy | None = None
     images: NDArray[Any] | None = None
     present: NDArray[np.bool_] | None = None
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the arrays, 32 bytes: what a library has in ``instances/digest`` where all parts were read."""
+        return instance_digest(
+            mesh=self.mesh,
+            point_cloud=self.point_cloud,
+            occupancy=self.occupancy,
+            images=self.images,
+            present=self.present,
+        )
 
 
 class Contents:

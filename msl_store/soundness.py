@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from msl_store.contents import PARTS, Contents
-from msl_store.digest import instance_digest
 from msl_store.errors import IntegrityError, MissingError
 from msl_store.schema import BLOCK
 from msl_store.store import MISSING
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from msl_store.contents import Instance
     from msl_store.store import Piece, Store
 
 TOGETHER = 8
@@ -78,17 +78,19 @@ def size_damage(path: str, found: int | None, expected: int | None) -> Damage | 
     return Damage(path, f"has {found} bytes, its index says {expected}: {what}")
 
 
-def check_block(store: Store, block: int, *, read: bool, ask_sizes: bool) -> BlockState:
+def check_block(store: Store, block: int, *, read: bool, digests: bool, ask_sizes: bool) -> BlockState:
     """Look for everything that is wrong with a block of a library.
 
     Parameters
     ----------
     store : Store
-        The library; its columns must be sound.
+        The library; the columns `msl_store.contents.INDEX_COLUMNS` must be sound.
     block : int
         Which block.
     read : bool
-        Read every chunk and test its checksum, and every instance against its digest; else only the shards' indexes.
+        Read every chunk and test its checksum; else only the shards' indexes.
+    digests : bool
+        Test what is read against the digests of the instances.
     ask_sizes : bool
         Ask the server for the size of every object.
     """
@@ -97,7 +99,7 @@ def check_block(store: Store, block: int, *, read: bool, ask_sizes: bool) -> Blo
     if ask_sizes:
         check.sizes()
     if read:
-        check.values()
+        check.values(digests=digests)
     return check.state
 
 
@@ -164,7 +166,7 @@ class _Check:
         except MissingError:
             return None
 
-    def values(self) -> None:
+    def values(self, *, digests: bool) -> None:
         """Read every chunk that is there, and every instance that is whole."""
         for first in range(0, len(self._rows), TOGETHER):
             rows = self._rows[first : first + TOGETHER]
@@ -177,7 +179,11 @@ class _Check:
             spoiled |= self._fetch(good, values)
             for row in rows:
                 if row not in spoiled:
-                    self.state.damages.update(self._instance_damages(row, values[row]))
+                    found = self._contents.assembled(row, values[row])
+                    self.state.damages.update(_face_damages(found))
+                    if digests and self._digest_of(row) != found.digest:
+                        reason = "its arrays do not have the digest in instances/digest: they, or it, have changed"
+                        self.state.damages.add(Damage(f"instance {found.id}", reason))
 
     def _is_there(self, piece: Piece) -> bool:
         return piece.path not in self._lost and (piece.path, piece.number) not in self._missing
@@ -191,17 +197,18 @@ class _Check:
         def decode(number: int, data: memoryview | None) -> None:
             row, path, piece = places[number]
             try:
-                if data is None:
-                    raise self._store.missing(piece)
-                values[row][path][piece.to] = self._store.decoded(piece, data)[piece.take]
+                if data is not None:
+                    values[row][path][piece.to] = self._store.decoded(piece, data)[piece.take]
+                    return
+                damage = Damage(piece.path, "the object is missing")
             except IntegrityError as error:
-                spoiled.add(row)
                 damage = self._fault(f"{piece.path} chunk {piece.number}", error)
-                if piece.array.shard is None:
-                    self._lose(damage, piece.path)
-                else:
-                    place = f"{damage.place} (instance {self._store.ids[row]})"
-                    self.state.damages.add(Damage(place, damage.reason))
+            spoiled.add(row)
+            if data is None or piece.array.shard is None:
+                self._lose(Damage(piece.path, damage.reason), piece.path)
+            else:
+                place = f"{damage.place} (instance {self._store.ids[row]})"
+                self.state.damages.add(Damage(place, damage.reason))
 
         try:
             self._store.fetch([piece for _, _, piece in places], decode)
@@ -214,23 +221,15 @@ class _Check:
                 spoiled |= self._fetch([place for place in places if place[2].path == path], values)
         return spoiled
 
-    def _instance_damages(self, row: int, values: Mapping[str, NDArray[Any]]) -> Iterator[Damage]:
-        """Yield what is wrong with an instance whose chunks are all sound."""
-        found = self._contents.assembled(row, values)
-        place = f"instance {found.id}"
-        mesh = found.mesh
-        if mesh is not None and len(mesh.faces) and (largest := int(mesh.faces.max())) >= len(mesh.vertices):
-            last = len(mesh.vertices) - 1
-            yield Damage(place, f"a face names vertex {largest}, but the mesh has {last + 1} (0 to {last})")
-        digest = instance_digest(
-            mesh=mesh,
-            point_cloud=found.point_cloud,
-            occupancy=found.occupancy,
-            images=found.images,
-            present=found.present,
-        )
-        stored = self._store.columns(["instances/digest"])["instances/digest"][row]
-        if stored.tobytes() != digest:
-            yield Damage(
-                place, "its arrays do not have the digest that instances/digest has: they, or it, have changed"
-            )
+    def _digest_of(self, row: int) -> bytes:
+        stored: bytes = self._store.columns(["instances/digest"])["instances/digest"][row].tobytes()
+        return stored
+
+
+def _face_damages(found: Instance) -> Iterator[Damage]:
+    """Yield what is wrong with an instance's faces."""
+    mesh = found.mesh
+    if mesh is not None and len(mesh.faces) and (largest := int(mesh.faces.max())) >= len(mesh.vertices):
+        last = len(mesh.vertices) - 1
+        reason = f"a face names vertex {largest}, but the mesh has {last + 1} (0 to {last})"
+        yield Damage(f"instance {found.id}", reason)

@@ -105,10 +105,12 @@ def verify(
                 states.append(outcome.value)
             progress(len(states), blocks)
 
-        ask_sizes = quick and listing is None
-        tasks = {
-            block: partial(check_block, store, block, read=not quick, ask_sizes=ask_sizes) for block in range(blocks)
+        how = {
+            "read": not quick,
+            "digests": "instances/digest" in columns,
+            "ask_sizes": quick and listing is None,
         }
+        tasks = {block: partial(check_block, store, block, **how) for block in range(blocks)}
         run_blocks(tasks, scheduler=scheduler, done=tell)
         if listing is not None:
             found += _object_damages(store, listing, states)
@@ -173,7 +175,7 @@ def _column_damages(store: Store, columns: Columns) -> Iterator[Damage]:
     for path, values in columns.items():
         if path in digests and column_digest(values) != digests[path]:
             yield Damage(path, "does not have the digest that the root's column_digests has: it was changed")
-    for check in (_identity_damages, _status_damages, _ragged_damages, _image_damages):
+    for check in (_identity_damages, _status_damages, _count_damages, _ragged_damages, _image_damages):
         yield from check(store, columns)
 
 
@@ -206,6 +208,16 @@ def _status_damages(store: Store, columns: Columns) -> Iterator[Damage]:
             json.loads(findings.tobytes() or b"[]")
         except ValueError as error:
             yield Damage("instances/findings", f"is no JSON: {error}")
+
+
+def _count_damages(store: Store, columns: Columns) -> Iterator[Damage]:
+    try:
+        found = schema.counts(columns)
+    except ValueError:  # findings that are no JSON are named already
+        return
+    for name, count in store.attributes.get("counts", {}).items():
+        if found.get(name, count) != count:
+            yield Damage("instances", f"{name} counts {found[name]}, the root's counts say {count}")
 
 
 def _ragged_damages(store: Store, columns: Columns) -> Iterator[Damage]:

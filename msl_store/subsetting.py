@@ -177,7 +177,7 @@ def write_extract(
 
         tell(None)
         tasks = {
-            block: partial(_copy_block, taken, target, block) for block in range(layout.blocks) if block not in finished
+            block: partial(copy_block, taken, target, block) for block in range(layout.blocks) if block not in finished
         }
         run_blocks(tasks, scheduler=scheduler, done=tell, at_once=BLOCKS_AT_ONCE)
         digests = joined(publication.records(), "instances/digest", "uint8") if taken.left_out else None
@@ -229,8 +229,8 @@ def _plan(taken: Extract) -> dict[str, Any]:
     }
 
 
-def _copy_block(taken: Extract, target: Objects, block: int) -> int:
-    """Copy one block's chunks and write what is stored for the block; return the bytes written."""
+def copy_block(taken: Extract, target: Objects, block: int) -> int:
+    """Copy one block of a subset to its target; return the bytes written."""
     layout = taken.layout
     rows = layout.rows(block)
     has = {path: taken.has(path) for path in taken.of_kind("rows", "ragged", "block")}

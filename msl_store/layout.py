@@ -135,9 +135,11 @@ def object_of(path: str, chunks_per_shard: Sequence[int], chunk: Sequence[int]) 
     >>> object_of("images/counts", (64, 3, 6, 1, 1), (65, 1, 2, 0, 0))
     ('images/counts/c/1/0/0/0/0', 26)
     """
-    where = "/".join(str(c // n) for c, n in zip(chunk, chunks_per_shard, strict=True))
-    inner = [c % n for c, n in zip(chunk, chunks_per_shard, strict=True)]
-    return f"{path}/c/{where}", int(np.ravel_multi_index(inner, chunks_per_shard))
+    name, number = f"{path}/c", 0
+    for c, n in zip(chunk, chunks_per_shard, strict=True):
+        name += f"/{c // n}"
+        number = number * n + c % n
+    return name, number
 
 
 FIXED_SIZES: Mapping[str, int] = {"axis": 3, "corner": 3, "row": 3, "col": 3, "digest_byte": 32}

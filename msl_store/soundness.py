@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from msl_store.contents import PARTS, Contents
 from msl_store.errors import IntegrityError, MissingError
+from msl_store.layout import part_rows
 from msl_store.schema import BLOCK
 from msl_store.store import MISSING
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from msl_store.store import Piece, Store
 
 TOGETHER = 8
-"""Instances that are read and tested together; whole ones take about 7 MB each in memory."""
+"""Instances that are read and tested together, fewer where they are large; whole ones take about 7 MB in memory."""
 
 HEADS_AT_ONCE = 16
 """Sizes of objects that are asked for at the same time."""
@@ -168,8 +170,11 @@ class _Check:
 
     def values(self, *, digests: bool) -> None:
         """Read every chunk that is there, and every instance that is whole."""
-        for first in range(0, len(self._rows), TOGETHER):
-            rows = self._rows[first : first + TOGETHER]
+        arrays = (self._store.array(path) for path in {path for wants in self._wants.values() for path in wants})
+        sizes = [math.prod(array.shape[1:]) * array.dtype.itemsize for array in arrays if array.dims[0] == "instance"]
+        together = min(TOGETHER, part_rows(sum(sizes)))
+        for first in range(0, len(self._rows), together):
+            rows = self._rows[first : first + together]
             values = {row: {path: self._store.empty(w) for path, w in self._wants[row].items()} for row in rows}
             places = [
                 (row, path, piece) for row in rows for path, group in self._pieces[row].items() for piece in group

@@ -37,7 +37,7 @@ def summary(library: Library, *, sizes: bool = False) -> dict[str, Any]:
     -------
     dict
         ``url``, ``title``, ``license``, ``citation``, ``instances`` (those shown), ``counts`` (by status and part),
-        ``splits`` (instances by split), ``microscopes``, ``views``, ``z_um``, ``arrays`` (shapes by path),
+        ``splits`` (instances by split), ``microscopes``, ``views``, ``frames``, ``z_um``, ``arrays`` (shapes by path),
         ``uncompressed_bytes``, ``provenance``, and with `sizes` ``stored``.
     """
     attributes, store = library.attributes, library.store
@@ -50,6 +50,7 @@ def summary(library: Library, *, sizes: bool = False) -> dict[str, Any]:
         "splits": _splits(library),
         "microscopes": [microscope["name"] for microscope in library.microscopes],
         "views": library.views,
+        "frames": images.get("frames", []),
         "z_um": images.get("z_um", []),
         "arrays": {path: list(array.shape) for path, array in sorted(store.arrays.items())},
         "uncompressed_bytes": store.uncompressed_bytes,

@@ -93,7 +93,7 @@ def test_info_says_where_a_subset_comes_from(tmp_path, library):
 
 
 def test_info_says_how_an_edition_was_made(tmp_path):
-    made = {"source": "s3://lib", "microscope": {"name": "conf9"}, "mode": "corrected", "seed": 3}
+    made = {"source": "s3://lib", "microscopes": [{"name": "conf9"}], "mode": "corrected", "seed": 3}
     tiny_edition.write(Objects(str(tmp_path / "edition.zarr")), provenance=made, source_digest="f")
     text = ran("info", tmp_path / "edition.zarr").stdout
     assert "edition: simulated from s3://lib with conf9, mode corrected, seed 3" in text

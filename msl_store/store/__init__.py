@@ -3,7 +3,8 @@
 from msl_store.store.copying import BlockCopy, Taken
 from msl_store.store.objects import Objects, RangeFile, locate, locate_file
 from msl_store.store.pieces import Piece, StoredArray, StoredShard, Want
-from msl_store.store.publication import Publication, commit_block, joined
+from msl_store.store.plain import read_array
+from msl_store.store.publication import Publication, commit_block, joined, put_shards
 from msl_store.store.reading import ROOT, Store, open_store
 from msl_store.store.sharding import MISSING
 from msl_store.store.writing import BlockWriter
@@ -27,4 +28,6 @@ __all__ = [
     "locate",
     "locate_file",
     "open_store",
+    "put_shards",
+    "read_array",
 ]

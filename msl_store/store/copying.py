@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from msl_store.layout import ArrayLayout, Layout
+    from msl_store.schema import ArraySpec
     from msl_store.store.pieces import Piece, Want
     from msl_store.store.reading import Store
 
@@ -28,7 +29,7 @@ Seen = Callable[[str, int, "NDArray[Any]"], None]
 """Told an array's path, a row of the new library, and the values that it took, without the instance dimension."""
 
 TOGETHER_BYTES = 64 * 1024 * 1024
-"""Arrays of a block whose chunks together are smaller than this are fetched together; a larger one by itself."""
+"""Objects of a block whose chunks together are smaller than this are fetched together; a larger one by itself."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,18 +51,35 @@ class Taken:
 
 @dataclass(frozen=True, eq=False)
 class _Move:
-    """A chunk, and which chunk of which new object it becomes."""
+    """A chunk, what it was taken for, and its number in the object that it goes to."""
 
     taken: Taken
     piece: Piece
-    path: str
     number: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Shard:
+    """An object to be: its array, path and number of chunks, and the chunks that go there."""
+
+    spec: ArraySpec
+    path: str
+    slots: int
+    moves: list[_Move] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class _Row:
+    """What has come of a row of an array, and how many chunks are to come."""
+
+    values: Any = None
+    left: int = 0
 
 
 class BlockCopy:
     """One block of a new library, from chunks of another.
 
-    Arrays are fetched in the order given, and while one is written the next is under way.
+    Arrays come in the order given, and while some objects are written the next ones are under way.
 
     Parameters
     ----------
@@ -74,8 +92,7 @@ class BlockCopy:
     taken : mapping of str to sequence of Taken
         What the block's rows take of every array that has shards, by its path in both libraries.
     seen : callable, optional
-        Called for every row of an array when it has been fetched, array after array; without it nothing is
-        decompressed.
+        Called for every row of an array when all of it has come, array after array; without it nothing is decompressed.
     """
 
     def __init__(
@@ -89,9 +106,8 @@ class BlockCopy:
     ) -> None:
         self._source = source
         self._seen = seen
-        self._moves = {path: _moves(source, layout, path, taken[path]) for path in taken}
-        self._kinds = {path: layout.spec(path).kind for path in taken}
-        self._slots = {path: math.prod(layout.array(layout.spec(path)).chunks_per_shard) for path in taken}
+        self._taken = taken
+        self._layout = layout
         self.encoded = BlockWriter(layout, block)
         """For the block's values that are no chunks of their own, and so are encoded anew."""
 
@@ -107,27 +123,41 @@ class BlockCopy:
         yield from _one_ahead(self._copied())
 
     def _copied(self) -> Iterator[tuple[str, bytes]]:
-        for fault in self._source.learn(move.piece for moves in self._moves.values() for move in moves).values():
+        shards = [shard for path, taken in self._taken.items() for shard in self._shards(path, taken)]
+        for fault in self._source.learn(move.piece for shard in shards for move in shard.moves).values():
             raise fault
-        for paths in self._groups():
-            moves = [move for path in paths for move in self._moves[path]]
+        rows: dict[int, _Row] = {}
+        for group in self._groups(shards):
+            moves = [move for shard in group for move in shard.moves]
             chunks = dict(zip(moves, self._fetched(moves), strict=True))
-            for path in paths:
+            for shard in group:
                 if self._seen is not None:
-                    self._show(path, chunks, self._seen)
-                yield from self._shards(path, chunks)
+                    self._show(shard, chunks, rows, self._seen)
+                slots: list[memoryview | None] = [None] * shard.slots
+                for move in shard.moves:
+                    slots[move.number] = chunks[move]
+                yield shard.path, encode_shard(slots)
 
-    def _groups(self) -> Iterator[list[str]]:
-        """Yield the arrays that are fetched together."""
-        group: list[str] = []
+    def _shards(self, path: str, taken: Sequence[Taken]) -> list[_Shard]:
+        """Return the objects that an array's chunks make, in the order of the rows."""
+        array = self._layout.array(self._layout.spec(path))
+        slots = math.prod(array.chunks_per_shard)
+        shards: dict[str, _Shard] = {}
+        for name, move in _moves(self._source, self._layout, array, taken):
+            shards.setdefault(name, _Shard(array.spec, name, slots)).moves.append(move)
+        return list(shards.values())
+
+    def _groups(self, shards: Sequence[_Shard]) -> Iterator[list[_Shard]]:
+        """Yield the objects whose chunks are fetched together."""
+        group: list[_Shard] = []
         size = 0
-        for path, moves in self._moves.items():
-            ranges = (self._source.range_of(move.piece) for move in moves)
+        for shard in shards:
+            ranges = (self._source.range_of(move.piece) for move in shard.moves)
             here = sum(stop - start for start, stop in ranges)
             if group and size + here > TOGETHER_BYTES:
                 yield group
                 group, size = [], 0
-            group.append(path)
+            group.append(shard)
             size += here
         yield group
 
@@ -145,31 +175,23 @@ class BlockCopy:
         self._source.fetch([move.piece for move in moves], check)
         return [found[number] for number in range(len(moves))]
 
-    def _shards(self, path: str, chunks: Mapping[_Move, memoryview]) -> Iterator[tuple[str, bytes]]:
-        """Yield an array's new objects."""
-        shards: dict[str, dict[int, memoryview]] = {}
-        for move in self._moves[path]:
-            shards.setdefault(move.path, {})[move.number] = chunks[move]
-        for name in sorted(shards):
-            yield name, encode_shard([shards[name].get(slot) for slot in range(self._slots[path])])
-
-    def _show(self, path: str, chunks: Mapping[_Move, memoryview], seen: Seen) -> None:
-        """Decode what every row took, and hand it on."""
-        values: dict[int, NDArray[Any]] = {}
-        for move in self._moves[path]:
-            row, want = move.taken.row, move.taken.want
-            if row not in values:
-                values[row] = self._source.empty(want)
-            values[row][move.piece.to] = self._source.decoded(move.piece, chunks[move])[move.piece.take]
-        for row, value in values.items():
-            seen(path, row, value if self._kinds[path] == "ragged" else value[0])
+    def _show(self, shard: _Shard, chunks: Mapping[_Move, memoryview], rows: dict[int, _Row], seen: Seen) -> None:
+        """Decode an object's chunks into the rows that they are of, and hand those on that are whole by now."""
+        for move in shard.moves:
+            row = rows.setdefault(move.taken.row, _Row())
+            if row.values is None:
+                row.values = self._source.empty(move.taken.want)
+                row.left = len(self._source.pieces(move.taken.want))
+            row.values[move.piece.to] = self._source.decoded(move.piece, chunks[move])[move.piece.take]
+            row.left -= 1
+            if not row.left:
+                values = rows.pop(move.taken.row).values
+                seen(shard.spec.path, move.taken.row, values if shard.spec.kind == "ragged" else values[0])
 
 
-def _moves(source: Store, layout: Layout, path: str, taken: Sequence[Taken]) -> list[_Move]:
-    """Return where every chunk that some rows take goes."""
-    array = layout.array(layout.spec(path))
-    starts = layout.starts(path)[0] if array.spec.kind == "ragged" else None
-    moves = []
+def _moves(source: Store, layout: Layout, array: ArrayLayout, taken: Sequence[Taken]) -> Iterator[tuple[str, _Move]]:
+    """Yield every chunk that some rows take, with the object that it goes to."""
+    starts = layout.starts(array.spec.path)[0] if array.spec.kind == "ragged" else None
     for one in taken:
         first = one.row if starts is None else int(starts[one.row]) // array.chunk[0]
         for piece in source.pieces(one.want):
@@ -179,8 +201,8 @@ def _moves(source: Store, layout: Layout, path: str, taken: Sequence[Taken]) -> 
                     f"the schema has chunks of {array.chunk} that start with an instance: ingest this library again"
                 )
             inner = [to.start // extent for to, extent in zip(piece.to, array.chunk, strict=True)]
-            moves.append(_Move(one, piece, *array.object_of([first + inner[0], *inner[1:]])))
-    return moves
+            name, number = array.object_of([first + inner[0], *inner[1:]])
+            yield name, _Move(one, piece, number)
 
 
 def _is_whole(piece: Piece, array: ArrayLayout) -> bool:

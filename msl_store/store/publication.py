@@ -221,12 +221,18 @@ class BlockObjects(Protocol):
         """Yield every stored object of the block as (path, bytes)."""
 
 
-def commit_block(objects: Objects, block: int, writer: BlockObjects, record: Record) -> int:
-    """Write a block's shards and then its record, asked for when they are written; return the bytes written."""
+def put_shards(objects: Objects, writer: BlockObjects) -> int:
+    """Write the shards that a block's writer holds, before the block is whole; return the bytes written."""
     written = 0
     for path, data in writer.objects():
         objects.put(path, data)
         written += memoryview(data).nbytes
+    return written
+
+
+def commit_block(objects: Objects, block: int, writer: BlockObjects, record: Record) -> int:
+    """Write a block's shards and then its record, asked for when they are written; return the bytes written."""
+    written = put_shards(objects, writer)
     found = record() if callable(record) else record
     objects.put(_record_path(block), json.dumps({"bytes": written, **found}).encode())
     return written

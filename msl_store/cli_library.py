@@ -27,6 +27,9 @@ from msl_store.console import (
 from msl_store.errors import IntegrityError
 from msl_store.schema import STATUS
 
+STACKS = {"frames": "frames", "z_um": "planes"}
+"""What an image may be several of, by the summary's name for it."""
+
 if TYPE_CHECKING:
     from msl_store.subsetting import Progress
 
@@ -60,8 +63,8 @@ def _info_lines(head: str, found: dict[str, Any]) -> list[str]:
     if found["splits"]:
         lines.append("splits: " + ", ".join(f"{name} {count}" for name, count in found["splits"].items()))
     if found["microscopes"]:
-        planes = f" x {len(found['z_um'])} planes" if found["z_um"] else ""
-        lines.append(f"images: {', '.join(found['microscopes'])} x {', '.join(found['views'])}{planes}")
+        stacks = "".join(f" x {len(found[name])} {what}" for name, what in STACKS.items() if found[name])
+        lines.append(f"images: {', '.join(found['microscopes'])} x {', '.join(found['views'])}{stacks}")
     lines.append(f"size: {size_text(found['uncompressed_bytes'])} uncompressed")
     if "stored" in found:
         stored = found["stored"]
@@ -70,9 +73,10 @@ def _info_lines(head: str, found: dict[str, Any]) -> list[str]:
         lines += [f"  {path}: {size_text(size)}" for path, size in large.items()]
     made = provenance.get("provenance")
     if made is not None:
+        names = ", ".join(microscope["name"] for microscope in made.get("microscopes", []))
         lines.append(
-            f"edition: simulated from {made.get('source')} with {made.get('microscope', {}).get('name')}, "
-            f"mode {made.get('mode')}, seed {made.get('seed')}"
+            f"edition: simulated from {made.get('source')} with {names or '?'}, mode {made.get('mode')}, "
+            f"seed {made.get('seed')}"
         )
     else:
         lines.append(f"edition: {provenance.get('edition', 'not stated')}; source: {provenance.get('source', '?')}")

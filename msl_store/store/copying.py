@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from msl_store.errors import FormatError
-from msl_store.store.sharding import encode_shard, verified
+from msl_store.store.sharding import shard_parts, verified
 from msl_store.store.writing import BlockWriter
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from msl_store.layout import ArrayLayout, Layout
     from msl_store.schema import ArraySpec
+    from msl_store.store.objects import Body
     from msl_store.store.pieces import Piece, Want
     from msl_store.store.reading import Store
 
@@ -111,7 +112,7 @@ class BlockCopy:
         self.encoded = BlockWriter(layout, block)
         """For the block's values that are no chunks of their own, and so are encoded anew."""
 
-    def objects(self) -> Iterator[tuple[str, bytes]]:
+    def objects(self) -> Iterator[tuple[str, Body]]:
         """Yield every stored object of the block as (path, bytes).
 
         Raises
@@ -120,23 +121,15 @@ class BlockCopy:
             A chunk of the source is damaged or missing; the message names it.
         """
         yield from self.encoded.objects()
-        yield from _one_ahead(self._copied())
-
-    def _copied(self) -> Iterator[tuple[str, bytes]]:
-        shards = [shard for path, taken in self._taken.items() for shard in self._shards(path, taken)]
-        for fault in self._source.learn(move.piece for shard in shards for move in shard.moves).values():
-            raise fault
         rows: dict[int, _Row] = {}
-        for group in self._groups(shards):
-            moves = [move for shard in group for move in shard.moves]
-            chunks = dict(zip(moves, self._fetched(moves), strict=True))
+        for group, chunks in _one_ahead(self._fetched()):
             for shard in group:
                 if self._seen is not None:
                     self._show(shard, chunks, rows, self._seen)
                 slots: list[memoryview | None] = [None] * shard.slots
                 for move in shard.moves:
                     slots[move.number] = chunks[move]
-                yield shard.path, encode_shard(slots)
+                yield shard.path, shard_parts(slots)
 
     def _shards(self, path: str, taken: Sequence[Taken]) -> list[_Shard]:
         """Return the objects that an array's chunks make, in the order of the rows."""
@@ -161,19 +154,26 @@ class BlockCopy:
             size += here
         yield group
 
-    def _fetched(self, moves: Sequence[_Move]) -> list[memoryview]:
-        """Return chunks as they are stored, their checksums tested."""
-        found: dict[int, memoryview] = {}
+    def _fetched(self) -> Iterator[tuple[list[_Shard], Mapping[_Move, memoryview]]]:
+        """Yield objects together with their chunks as they are stored, checksums tested."""
+        shards = [shard for path, taken in self._taken.items() for shard in self._shards(path, taken)]
+        for fault in self._source.learn(move.piece for shard in shards for move in shard.moves).values():
+            raise fault
+        for group in self._groups(shards):
+            yield group, self._chunks([move for shard in group for move in shard.moves])
+
+    def _chunks(self, moves: Sequence[_Move]) -> Mapping[_Move, memoryview]:
+        found: dict[_Move, memoryview] = {}
 
         def check(number: int, data: memoryview | None) -> None:
             piece = moves[number].piece
             if data is None:
                 raise self._source.missing(piece)
             verified(data, self._source.place_of(piece))
-            found[number] = data
+            found[moves[number]] = data
 
         self._source.fetch([move.piece for move in moves], check)
-        return [found[number] for number in range(len(moves))]
+        return found
 
     def _show(self, shard: _Shard, chunks: Mapping[_Move, memoryview], rows: dict[int, _Row], seen: Seen) -> None:
         """Decode an object's chunks into the rows that they are of, and hand those on that are whole by now."""

@@ -29,10 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
-    from typing_extensions import Buffer
 
     from msl_store.layout import Layout
-    from msl_store.store.objects import Objects
+    from msl_store.store.objects import Body, Objects
 
 PLAN = f"{UNPUBLISHED}/plan.json"
 CLAIMS = f"{UNPUBLISHED}/claims"
@@ -217,7 +216,7 @@ class Publication:
 class BlockObjects(Protocol):
     """What makes a block: a `BlockWriter`, for one."""
 
-    def objects(self) -> Iterator[tuple[str, Buffer]]:
+    def objects(self) -> Iterator[tuple[str, Body]]:
         """Yield every stored object of the block as (path, bytes)."""
 
 
@@ -226,7 +225,7 @@ def put_shards(objects: Objects, writer: BlockObjects) -> int:
     written = 0
     for path, data in writer.objects():
         objects.put(path, data)
-        written += memoryview(data).nbytes
+        written += sum(memoryview(part).nbytes for part in (data if isinstance(data, list) else [data]))
     return written
 
 

@@ -13,65 +13,19 @@ from urllib.parse import urlsplit, urlunsplit
 import numpy as np
 
 from msl_store import schema
-from msl_store.contents import PARTS
-from msl_store.digest import RunningDigest, joint_digest
+from msl_store.contents import NEEDED, PARTS
+from msl_store.digest import joint_digest
 from msl_store.version import software
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
     from msl_store.extract import Extract
 
-SLOTS = (
-    ("mesh/vertices",),
-    ("mesh/faces",),
-    ("point_cloud/points",),
-    ("point_cloud/normals",),
-    ("occupancy/points",),
-    ("occupancy/inside_bits",),
-    ("occupancy/loc", "occupancy/scale"),
-    ("images/counts", "images/expected"),
-    ("images/present",),
-)
-"""The arrays of an instance's digest in the order of `msl_store.digest.instance_digest`."""
-
-SLOT_OF = {path: number for number, paths in enumerate(SLOTS) for path in paths}
-
 OF_THE_SOURCE = ("plan_digest", "column_digests", "counts", "digest", "derived_from", "software")
 """Attributes of a library's root that are not those of its subsets."""
-
-
-class TakenDigests:
-    """The digests of a block's instances, from arrays that come one after the other in the order of `SLOTS`."""
-
-    def __init__(self, rows: Sequence[int]) -> None:
-        self._running = {row: RunningDigest() for row in rows}
-        self._next = dict.fromkeys(rows, 0)
-        self._held: dict[tuple[int, int], NDArray[Any]] = {}
-
-    def hold(self, path: str, row: int, values: NDArray[Any]) -> None:
-        """Keep an array until its turn comes; what is held of one slot is joined."""
-        place = row, SLOT_OF[path]
-        self._held[place] = np.append(self._held[place], values) if place in self._held else values
-
-    def add(self, path: str, row: int, values: NDArray[Any]) -> None:
-        """Count an array, after those that are held and come before it."""
-        self._advance(row, SLOT_OF[path])
-        self._running[row].add(values)
-        self._next[row] += 1
-
-    def _advance(self, row: int, slot: int) -> None:
-        for number in range(self._next[row], slot):
-            self._running[row].add(self._held.get((row, number)))
-        self._next[row] = slot
-
-    def digests(self) -> list[list[int]]:
-        """Return the digests in the order of the rows, each as 32 numbers."""
-        for row in self._running:
-            self._advance(row, len(SLOTS))
-        return [list(running.digest()) for running in self._running.values()]
 
 
 def columns_of(taken: Extract, url: str, digests: NDArray[np.uint8] | None) -> dict[str, NDArray[Any]]:
@@ -105,18 +59,17 @@ def columns_of(taken: Extract, url: str, digests: NDArray[np.uint8] | None) -> d
 
 def _held(taken: Extract, columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Return the columns that say what each instance has, of what the subset holds."""
-    groups = {path.partition("/")[0] for path in taken.arrays}
+    parts = {NEEDED.get(path, path.partition("/")[0]) for path in taken.of_kind("rows", "ragged", "block")}
     held: dict[str, NDArray[Any]] = {}
     for path, values in columns.items():
         part = path.removeprefix("instances/has_")
         if part != path:
-            is_taken = "point_cloud/normals" in taken.arrays if part == "normals" else part in groups
-            held[path] = values if is_taken else np.zeros_like(values)
+            held[path] = values if part in parts else np.zeros_like(values)
     some: NDArray[np.bool_] = np.zeros(len(taken.rows), np.bool_)
-    if "images" in groups:
+    if "images" in parts:
         held["instances/has_images"] = np.asarray(columns["images/present"].all(axis=(1, 2)))
         some = np.asarray(columns["images/present"].any(axis=(1, 2)))
-    good = [held[f"instances/has_{part}"] for part in PARTS if part in groups and f"instances/has_{part}" in held]
+    good = [held[f"instances/has_{part}"] for part in PARTS if part in parts and f"instances/has_{part}" in held]
     every = np.stack(good).all(axis=0) if good else some
     some = np.asarray(np.stack([some, *good]).any(axis=0))
     status = np.where(every, "complete", np.where(some, "partial", "set_aside"))

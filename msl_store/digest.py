@@ -27,7 +27,7 @@ def instance_digest(
 
     Every array counts with its dtype and shape; a part that is missing counts as such.
     """
-    state = RunningDigest()
+    state = hashlib.sha256()
     for array in (
         None if mesh is None else np.asarray(mesh.vertices, "<f4"),
         None if mesh is None else np.asarray(mesh.faces, "<u4"),
@@ -39,34 +39,24 @@ def instance_digest(
         images,
         present,
     ):
-        state.add(array)
+        _count(state, array)
     return state.digest()
-
-
-class RunningDigest:
-    """The digest of an instance whose arrays come one after the other, in the order of `instance_digest`."""
-
-    def __init__(self) -> None:
-        self._state = hashlib.sha256()
-
-    def add(self, array: NDArray[Any] | None) -> None:
-        """Count the next array, or that there is none."""
-        if array is None:
-            self._state.update(b"-")
-            return
-        self._state.update(f"{array.dtype.str}{array.shape}".encode())
-        self._state.update(np.ascontiguousarray(array).data)
-
-    def digest(self) -> bytes:
-        """Return the digest of what has come, 32 bytes."""
-        return self._state.digest()
 
 
 def column_digest(values: NDArray[Any]) -> str:
     """Return the SHA-256 of a column with its dtype and shape, in hexadecimal digits."""
-    state = RunningDigest()
-    state.add(values.astype(values.dtype.newbyteorder("<"), copy=False))
-    return state.digest().hex()
+    state = hashlib.sha256()
+    _count(state, values.astype(values.dtype.newbyteorder("<"), copy=False))
+    return state.hexdigest()
+
+
+def _count(state: hashlib._Hash, array: NDArray[Any] | None) -> None:
+    """Count an array with its dtype and shape, or that there is none."""
+    if array is None:
+        state.update(b"-")
+        return
+    state.update(f"{array.dtype.str}{array.shape}".encode())
+    state.update(np.ascontiguousarray(array).data)
 
 
 def joint_digest(ids: Iterable[int], digests: Iterable[bytes]) -> str:

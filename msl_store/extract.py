@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from msl_store.contents import Instance
     from msl_store.library import Library
     from msl_store.store import Store, StoredArray
 
@@ -67,7 +68,7 @@ class Extract:
     rows : ndarray of int64, shape (instance,)
         The rows, in the order that they get.
     arrays : mapping of str to ArraySpec
-        The arrays by path, as the subset has them; in the order in which an instance's digest counts them.
+        The arrays by path, as the subset has them.
     positions : mapping of str to ndarray of int64
         The positions taken of the dimensions `NARROWED`, of those that the arrays have.
     left_out : tuple of str
@@ -127,6 +128,11 @@ class Extract:
                 values = values.take(self.positions[dim], axis=axis)
         return values
 
+    def assembled(self, place: int, values: Mapping[str, NDArray[Any]]) -> Instance:
+        """Return one row, by its place in the subset, as an instance of what was taken of it, by path."""
+        found = self.contents.assembled(int(self.rows[place]), values)
+        return found if found.present is None else replace(found, present=self.images_present[place])
+
     def want(self, path: str, place: int) -> Want:
         """Return what one row, by its place in the subset, takes of an array that is no column."""
         row = int(self.rows[place])
@@ -181,7 +187,7 @@ def extract(
             )
         positions[dim] = np.flatnonzero(np.isin(there, list(wanted)))
         left_out += [f"{dim} {name}" for name in there if name not in wanted]
-    specs = {path: _spec(stored[path]) for path in sorted(paths, key=_digest_order)}
+    specs = {path: _spec(array) for path, array in stored.items() if path in paths}
     library.store.columns(list({*INDEX_COLUMNS, *(path for path, spec in specs.items() if spec.kind == "column")}))
     return Extract(library.store, library.rows_of(library.ids), specs, positions, tuple(left_out))
 
@@ -225,13 +231,6 @@ def _spec(array: StoredArray) -> ArraySpec:
     if array.shard is None:
         return ArraySpec(array.path, "column", array.dims, array.dtype.name, (0,) * len(array.dims), units, note)
     return ArraySpec(array.path, "rows", array.dims, array.dtype.name, array.chunk, units, note)
-
-
-def _digest_order(path: str) -> tuple[int, int, str]:
-    """Return a sorting key: the schema's order, in which `instance_digest` counts arrays, and images last."""
-    order = list(SPECS)
-    group = list(GROUPS).index(path.partition("/")[0])
-    return group, order.index(path) if path in order else len(order), path
 
 
 def stored_size(taken: Extract) -> Size:

@@ -13,7 +13,8 @@ import numpy as np
 
 from msl_store import schema
 from msl_store.blockwise import run_blocks
-from msl_store.carried import TakenDigests, columns_of, group_attributes, root_attributes
+from msl_store.carried import columns_of, group_attributes, root_attributes
+from msl_store.contents import Instance
 from msl_store.errors import UsageError
 from msl_store.extract import extract, stored_size
 from msl_store.store import ROOT, BlockCopy, Publication, Taken, Want, commit_block, joined, locate
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping, Sequence
 
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
     from msl_store.blockwise import Outcome, Scheduler
     from msl_store.extract import Extract, Size
@@ -235,22 +236,27 @@ def copy_block(taken: Extract, target: Objects, block: int) -> int:
     rows = layout.rows(block)
     has = {path: taken.has(path) for path in taken.of_kind("rows", "ragged", "block")}
     there = {path: [row for row in rows if held[row]] for path, held in has.items()}
-    digests = TakenDigests(rows) if taken.left_out else None
     moved = {
         path: [Taken(row, taken.want(path, row)) for row in there[path]] for path in taken.of_kind("rows", "ragged")
     }
-    copied = BlockCopy(taken.store, layout, block, moved, seen=None if digests is None else digests.add)
     encoded = [path for path in taken.of_kind("block") if there[path]]
     values = taken.store.read([Want(path, (taken.rows[there[path]],)) for path in encoded])
-    for path, found in zip(encoded, values, strict=True):
-        for row, value in zip(there[path], found, strict=True):
-            copied.encoded.put(path, row, np.asarray(value))
-            if digests is not None:
-                digests.hold(path, row, np.asarray(value))
-    if digests is None:
-        return commit_block(target, block, copied, dict)
-    if "images/present" in taken.arrays:
-        for row in rows:
-            if (present := taken.images_present[row]).any():
-                digests.hold("images/present", row, present)
-    return commit_block(target, block, copied, lambda: {"columns": {"instances/digest": digests.digests()}})
+    of_block = {
+        (row, path): found[place : place + 1]
+        for path, found in zip(encoded, values, strict=True)
+        for place, row in enumerate(there[path])
+    }
+    digests = {row: Instance(0).digest for row in rows}
+
+    def count(row: int, found: Mapping[str, NDArray[Any]]) -> None:
+        mine = {path: of_block[row, path] for path in encoded if (row, path) in of_block}
+        digests[row] = taken.assembled(row, {**found, **mine}).digest
+
+    copied = BlockCopy(taken.store, layout, block, moved, seen=count if taken.left_out else None)
+    for (row, path), value in of_block.items():
+        copied.encoded.put(path, row, np.asarray(value[0]))
+    if not taken.left_out:
+        return commit_block(target, block, copied, {})
+    return commit_block(
+        target, block, copied, lambda: {"columns": {"instances/digest": [list(digests[row]) for row in rows]}}
+    )

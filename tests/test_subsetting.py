@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from tiny_edition import stored
 
 import msl_store as msl
 from msl_store import schema
-from msl_store.errors import IntegrityError, MissingError, MSLError, UsageError
+from msl_store.errors import FormatError, IntegrityError, MissingError, MSLError, UsageError
 from msl_store.extract import extract, stored_size
 from msl_store.store import Objects, Want, locate
 from msl_store.subsetting import write_extract
@@ -430,6 +431,18 @@ def test_damage_of_any_kind_is_an_error(kind, damaged, tmp_path):
         path.write_bytes(data if kind == "index" else data[:1000])
     with pytest.raises(IntegrityError, match="images/counts/c/0/0/0/0/0"):
         msl.subset(msl.open(place), tmp_path / "subset.zarr")
+
+
+def test_chunks_that_hold_more_than_is_taken_are_refused(library, tmp_path):
+    taken = extract(library.select(first=3))
+    spec = replace(taken.arrays["images/counts"], chunk=(1, 1, 2, 128, 128))
+    other = replace(taken, arrays={**taken.arrays, "images/counts": spec})
+    with pytest.raises(
+        FormatError, match=r"images/counts/c/0/0/0/0/0 chunk \d+: holds more than .* ingest this library"
+    ):
+        write_extract(
+            other, locate(tmp_path / "new.zarr"), "", {}, scheduler="synchronous", overwrite=False, progress=print
+        )
 
 
 def test_a_source_that_changes_while_it_is_copied_is_refused(library, tmp_path):

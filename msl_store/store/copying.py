@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -14,20 +14,19 @@ from msl_store.store.sharding import shard_parts, verified
 from msl_store.store.writing import BlockWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from msl_store.layout import ArrayLayout, Layout
-    from msl_store.schema import ArraySpec
     from msl_store.store.objects import Body
     from msl_store.store.pieces import Piece, Want
     from msl_store.store.reading import Store
 
 T = TypeVar("T")
 
-Seen = Callable[[str, int, "NDArray[Any]"], None]
-"""Told an array's path, a row of the new library, and the values that it took, without the instance dimension."""
+Seen = Callable[[int, Mapping[str, "NDArray[Any]"]], None]
+"""Told a row of the new library, and the values that it took of every array, as reading them gives them."""
 
 TOGETHER_BYTES = 64 * 1024 * 1024
 """Objects of a block whose chunks together are smaller than this are fetched together; a larger one by itself."""
@@ -61,20 +60,11 @@ class _Move:
 
 @dataclass(frozen=True, eq=False)
 class _Shard:
-    """An object to be: its array, path and number of chunks, and the chunks that go there."""
+    """An object to be: its path, how many chunks it can hold, and those that go there."""
 
-    spec: ArraySpec
     path: str
     slots: int
     moves: list[_Move] = field(default_factory=list)
-
-
-@dataclass(eq=False)
-class _Row:
-    """What has come of a row of an array, and how many chunks are to come."""
-
-    values: Any = None
-    left: int = 0
 
 
 class BlockCopy:
@@ -93,7 +83,7 @@ class BlockCopy:
     taken : mapping of str to sequence of Taken
         What the block's rows take of every array that has shards, by its path in both libraries.
     seen : callable, optional
-        Called for every row of an array when all of it has come, array after array; without it nothing is decompressed.
+        Called for every row that takes anything, when all of it has come; without it nothing is decompressed.
     """
 
     def __init__(
@@ -106,7 +96,7 @@ class BlockCopy:
         seen: Seen | None = None,
     ) -> None:
         self._source = source
-        self._seen = seen
+        self._rows = None if seen is None else _Rows(source, seen)
         self._taken = taken
         self._layout = layout
         self.encoded = BlockWriter(layout, block)
@@ -121,14 +111,13 @@ class BlockCopy:
             A chunk of the source is damaged or missing; the message names it.
         """
         yield from self.encoded.objects()
-        rows: dict[int, _Row] = {}
         for group, chunks in _one_ahead(self._fetched()):
             for shard in group:
-                if self._seen is not None:
-                    self._show(shard, chunks, rows, self._seen)
                 slots: list[memoryview | None] = [None] * shard.slots
                 for move in shard.moves:
                     slots[move.number] = chunks[move]
+                    if self._rows is not None:
+                        self._rows.add(move, chunks[move])
                 yield shard.path, shard_parts(slots)
 
     def _shards(self, path: str, taken: Sequence[Taken]) -> list[_Shard]:
@@ -137,7 +126,7 @@ class BlockCopy:
         slots = math.prod(array.chunks_per_shard)
         shards: dict[str, _Shard] = {}
         for name, move in _moves(self._source, self._layout, array, taken):
-            shards.setdefault(name, _Shard(array.spec, name, slots)).moves.append(move)
+            shards.setdefault(name, _Shard(name, slots)).moves.append(move)
         return list(shards.values())
 
     def _groups(self, shards: Sequence[_Shard]) -> Iterator[list[_Shard]]:
@@ -159,6 +148,8 @@ class BlockCopy:
         shards = [shard for path, taken in self._taken.items() for shard in self._shards(path, taken)]
         for fault in self._source.learn(move.piece for shard in shards for move in shard.moves).values():
             raise fault
+        if self._rows is not None:
+            self._rows.expect([move for shard in shards for move in shard.moves])
         for group in self._groups(shards):
             yield group, self._chunks([move for shard in group for move in shard.moves])
 
@@ -175,18 +166,35 @@ class BlockCopy:
         self._source.fetch([move.piece for move in moves], check)
         return found
 
-    def _show(self, shard: _Shard, chunks: Mapping[_Move, memoryview], rows: dict[int, _Row], seen: Seen) -> None:
-        """Decode an object's chunks into the rows that they are of, and hand those on that are whole by now."""
-        for move in shard.moves:
-            row = rows.setdefault(move.taken.row, _Row())
-            if row.values is None:
-                row.values = self._source.empty(move.taken.want)
-                row.left = len(self._source.pieces(move.taken.want))
-            row.values[move.piece.to] = self._source.decoded(move.piece, chunks[move])[move.piece.take]
-            row.left -= 1
-            if not row.left:
-                values = rows.pop(move.taken.row).values
-                seen(shard.spec.path, move.taken.row, values if shard.spec.kind == "ragged" else values[0])
+
+class _Rows:
+    """The chunks of rows that are not whole yet, held as they are stored."""
+
+    def __init__(self, source: Store, seen: Seen) -> None:
+        self._source = source
+        self._seen = seen
+        self._left: dict[int, int] = {}
+        self._held: dict[int, list[tuple[_Move, memoryview]]] = {}
+
+    def expect(self, moves: Sequence[_Move]) -> None:
+        """Count the chunks that are to come."""
+        for move in moves:
+            self._left[move.taken.row] = self._left.get(move.taken.row, 0) + 1
+
+    def add(self, move: _Move, chunk: memoryview) -> None:
+        """Hold a chunk; hand its row on where that is whole now."""
+        row = move.taken.row
+        self._held.setdefault(row, []).append((move, chunk))
+        self._left[row] -= 1
+        if self._left[row]:
+            return
+        values: dict[str, NDArray[Any]] = {}
+        for one, data in self._held.pop(row):
+            path = one.taken.want.path
+            if path not in values:
+                values[path] = self._source.empty(one.taken.want)
+            values[path][one.piece.to] = self._source.decoded(one.piece, data)[one.piece.take]
+        self._seen(row, values)
 
 
 def _moves(source: Store, layout: Layout, array: ArrayLayout, taken: Sequence[Taken]) -> Iterator[tuple[str, _Move]]:

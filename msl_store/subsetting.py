@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from msl_store.library import Library
     from msl_store.store import Objects
 
-BLOCKS_AT_ONCE = 8
-"""Blocks that are copied at the same time on this machine: copying waits more than it computes."""
+BLOCKS_AT_ONCE = 4
+"""Blocks that are copied at the same time on this machine: copying waits more than it computes, but each takes some
+200 MB of memory, and what is under way when a run is stopped is copied again."""
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,16 @@ class Library:
         """Digest of the whole library's content, as published."""
         return self._store.digest
 
+    @property
+    def lineage(self) -> tuple[str, ...]:
+        """Digests of this library and of those that it was taken from by `msl_store.subset`, the nearest first."""
+        return (self.digest, *(step["digest"] for step in self._store.attributes.get("derived_from", ())))
+
+    @property
+    def edition(self) -> Library | None:
+        """The edition that gives the images, where one was joined by `with_edition`."""
+        return self._edition
+
     @cached_property
     def _rows(self) -> NDArray[np.int64]:
         if self._chosen is not None:
@@ -334,17 +344,22 @@ class Library:
     ) -> Library:
         """Return the instances that an edition (opened as `msl_store.open` does) has too, with its images; by id.
 
+        The edition may have been simulated from this library, from one that this is a subset of, from a subset of this
+        one, or from another subset of the same library: an id means the same instance in all of them.
+
         Raises
         ------
         UsageError
             The edition was simulated from another library.
         """
         edition = open_library(url, storage_options, cache=cache)
-        source = edition.attributes.get("source_digest")
-        if source != self.digest:
+        attributes = edition.attributes
+        source = attributes.get("source_digest")
+        known = {source, *attributes.get("provenance", {}).get("source_lineage", ())} - {None, ""}
+        if known.isdisjoint(self.lineage):
             raise UsageError(
                 f"{edition.url}: was simulated from a library with digest {source}, {self.url} has {self.digest}; "
-                "join it with the library it came from"
+                "join it with the library it came from, or a subset of that"
             )
         both = [instance for instance in self.ids.tolist() if instance in edition]
         return Library(self._store, self.rows_of(both) if both else self._rows[:0], edition=edition)

@@ -13,6 +13,7 @@ Four kinds of array make up a library:
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
@@ -294,6 +295,22 @@ def check(url: str, attributes: Mapping[str, Any], arrays: Mapping[str, Sequence
             continue
         if dims is None or tuple(dims) != spec.dims:
             raise FormatError(f"{url}: {path} has dims {dims}, schema version {version} has {spec.dims}")
+
+
+def counts(columns: Mapping[str, NDArray[Any]]) -> dict[str, int]:
+    """Return how many instances a library has of every status, with every part, and how many findings.
+
+    >>> counts({"instances/status": np.array([0, 0, 1]), "instances/has_mesh": np.array([True, True, False])})
+    {'complete': 2, 'partial': 1, 'set_aside': 0, 'has_mesh': 2}
+    """
+    status = columns.get("instances/status", np.zeros(0, np.uint8))
+    found = {name: int((status == number).sum()) for number, name in enumerate(STATUS)}
+    for path, values in columns.items():
+        if path.startswith("instances/") and values.dtype == np.bool_ and values.ndim == 1:
+            found[path.partition("/")[2]] = int(values.sum())
+    if "instances/findings" in columns:
+        found["findings"] = len(json.loads(columns["instances/findings"].tobytes() or b"[]"))
+    return found
 
 
 def instance_attributes(ids: NDArray[np.int64], status: NDArray[np.uint8]) -> dict[str, Any]:

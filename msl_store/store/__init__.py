@@ -1,14 +1,19 @@
 """The library on a disk, in a bucket or on a web server: the only package that knows zarr and object stores."""
 
 from msl_store.store.caching import Cache
+from msl_store.store.copying import BlockCopy, Taken
 from msl_store.store.objects import Objects, RangeFile, locate, locate_file
-from msl_store.store.pieces import Piece, StoredArray, Want
+from msl_store.store.pieces import Piece, StoredArray, StoredShard, Want
 from msl_store.store.plain import read_array
 from msl_store.store.publication import Publication, commit_block, joined, put_shards
-from msl_store.store.reading import Store, open_store
+from msl_store.store.reading import ROOT, Store, open_store
+from msl_store.store.sharding import MISSING
 from msl_store.store.writing import BlockWriter
 
 __all__ = [
+    "MISSING",
+    "ROOT",
+    "BlockCopy",
     "BlockWriter",
     "Cache",
     "Objects",
@@ -17,6 +22,8 @@ __all__ = [
     "RangeFile",
     "Store",
     "StoredArray",
+    "StoredShard",
+    "Taken",
     "Want",
     "commit_block",
     "joined",

@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from obstore.store import HTTPStore, ObjectStore
-    from typing_extensions import Buffer
 
-    from msl_store.store.objects import Backend
+    from msl_store.store.objects import Backend, Body
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -186,7 +185,7 @@ class ObstoreBackend:
             pages = obstore.list(self._reading(), prefix or None)
             return sorted((item["path"], item["size"]) for page in pages for item in page)
 
-    def put(self, path: str, data: Buffer, *, create: bool) -> None:
+    def put(self, path: str, data: Body, *, create: bool) -> None:
         """Write an object whole."""
         import obstore
 
@@ -194,7 +193,7 @@ class ObstoreBackend:
             obstore.put(
                 self._opened(create=True),
                 path,
-                data,
+                iter(data) if isinstance(data, list) else data,
                 mode="create" if create else "overwrite",
                 use_multipart=False,
             )
@@ -301,12 +300,13 @@ class FsspecBackend:
             found = self._fs.find(self._full(prefix), detail=True)
         return sorted((name.removeprefix(root), int(info["size"])) for name, info in found.items())
 
-    def put(self, path: str, data: Buffer, *, create: bool) -> None:
+    def put(self, path: str, data: Body, *, create: bool) -> None:
         """Write an object whole."""
         full = self._full(path)
+        body = b"".join(data) if isinstance(data, list) else bytes(data)
         with self._asking(path):
             self._fs.makedirs(full.rpartition("/")[0], exist_ok=True)
-            self._fs.pipe_file(full, bytes(data), mode="create" if create else "overwrite")
+            self._fs.pipe_file(full, body, mode="create" if create else "overwrite")
 
     def delete(self, path: str) -> None:
         """Delete an object."""

@@ -10,20 +10,20 @@ import io
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from msl_store.errors import MissingError
+from msl_store.errors import MissingError, NetworkError, UsageError
 from msl_store.store.faults import refuse_if_short
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
 
 Range = tuple[int, int]
 """First byte and the byte after the last."""
 
 Parts = list[memoryview]
 """What a request brings, a part a range."""
+
+Body = bytes | memoryview | list[bytes | memoryview]
+"""What an object is to hold: bytes, or the parts of which they are made."""
 
 Request = tuple[str, Sequence[Range] | None]
 """An object's path and the ranges wanted of it; None asks for the whole object, as one part."""
@@ -53,7 +53,7 @@ class Backend(Protocol):
     def list(self, prefix: str) -> list[tuple[str, int]]:
         """Return (path, bytes) of every object below a folder, sorted by path."""
 
-    def put(self, path: str, data: Buffer, *, create: bool) -> None:
+    def put(self, path: str, data: Body, *, create: bool) -> None:
         """Write an object whole; with `create`, raise FileExistsError where there is one already."""
 
     def delete(self, path: str) -> None:
@@ -151,7 +151,16 @@ class Objects:
         """Return (path, bytes) of every object below a folder; `UsageError` where the server cannot list."""
         return self._backend.list(prefix)
 
-    def put(self, path: str, data: Buffer, *, create: bool = False) -> None:
+    def listing(self) -> tuple[dict[str, int] | None, str]:
+        """Return every object's size in bytes by path, or None and why the server does not tell."""
+        if self.url.startswith(("http://", "https://")):
+            return None, "a web server cannot list its files"
+        try:
+            return dict(self.list()), ""
+        except (NetworkError, UsageError) as error:
+            return None, str(error)
+
+    def put(self, path: str, data: Body, *, create: bool = False) -> None:
         """Write one object whole, seen by readers wholly or not at all.
 
         With `create`, raise FileExistsError where there is one already; of several writers at once, one succeeds.

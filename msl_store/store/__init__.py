@@ -2,11 +2,12 @@
 
 from msl_store.store.objects import Objects, RangeFile, locate, locate_file
 from msl_store.store.publication import Publication, commit_block, joined
-from msl_store.store.reading import Store, StoredArray, Want, open_store
+from msl_store.store.reading import Cut, Store, StoredArray, Want, open_store
 from msl_store.store.writing import BlockWriter
 
 __all__ = [
     "BlockWriter",
+    "Cut",
     "Objects",
     "Publication",
     "RangeFile",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -34,8 +35,31 @@ def or_whole(ranges: Sequence[Range] | None) -> Sequence[tuple[int, int | None]]
     return [(0, None)] if ranges is None else ranges
 
 
+class Traffic:
+    """What a process has fetched from one place so far: `requests` that were answered, and their `bytes`."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.bytes = 0
+        self._turn = threading.Lock()
+
+    def add(self, requests: int, nbytes: int) -> None:
+        """Count some requests and the bytes of their answers' bodies."""
+        with self._turn:
+            self.requests += requests
+            self.bytes += nbytes
+
+
 class Backend(Protocol):
-    """What a storage library must offer; every path is relative to the place's URL."""
+    """What a storage library must offer; every path is relative to the place's URL.
+
+    Attributes
+    ----------
+    traffic : Traffic
+        What went over the network, or came from the disk.
+    """
+
+    traffic: Traffic
 
     def get(self, path: str) -> bytes:
         """Return an object whole."""
@@ -95,6 +119,11 @@ class Objects:
 
             self._opened = (os.getpid(), open_backend(self.url, self.storage_options))
         return self._opened[1]
+
+    @property
+    def traffic(self) -> Traffic:
+        """What this process has fetched so far."""
+        return self._backend.traffic
 
     @property
     def path(self) -> Path | None:
@@ -209,6 +238,11 @@ class RangeFile(io.RawIOBase):
         self._path = path
         self._size = objects.size(path)
         self._position = 0
+
+    @property
+    def traffic(self) -> Traffic:
+        """What this process has fetched so far from where the object lies."""
+        return self._objects.traffic
 
     def readable(self) -> bool:
         """Return True."""

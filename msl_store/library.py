@@ -256,13 +256,28 @@ class Library:
         return list(self._images_attributes.get("views", []))
 
     @property
+    def imaged(self) -> Library:
+        """The library that holds these instances' images: itself, or its edition's part."""
+        return self if self._edition is None else self._edition.select(ids=self.ids)
+
+    @property
+    def image_path(self) -> str:
+        """The array of this library's own images: ``images/counts``, or ``images/expected`` of a noise-free edition."""
+        return self._contents.image_path
+
+    @property
+    def images_present(self) -> NDArray[np.bool_]:
+        """Which images of this library's own there are, shape (instance, microscope, view)."""
+        return self._contents.images_present[self._rows]
+
+    @property
     def _images_attributes(self) -> dict[str, Any]:
         return self._store.groups.get("images", {})
 
     @cached_property
     def rotations(self) -> xr.DataArray:
         """The true rotation matrix of every image, dims (microscope, view, row, col): rotated = (p - mean) @ R."""
-        (matrices,) = self._store.read([Want("images/rotation")])
+        matrices = self._store.columns(["images/rotation"])["images/rotation"]
         coords = {"microscope": [m["name"] for m in self.microscopes], "view": self.views}
         return xr.DataArray(matrices, coords, ("microscope", "view", "row", "col"), "rotation")
 
@@ -276,15 +291,14 @@ class Library:
         noise-free edition), and no request is made for it. What is indexed is read in two round trips at most.
         """
         if self._edition is not None:
-            return self._edition.select(ids=self.ids).images
-        array = self._store.array(self._contents.image_path)
-        present = self._contents.images_present
+            return self.imaged.images
+        array = self._store.array(self.image_path)
         vectors = rotation_vectors(self.rotations.values)
         coords: dict[str, Any] = {
             "instance": self.ids,
             "microscope": [m["name"] for m in self.microscopes],
             "view": self.views,
-            "present": (("instance", "microscope", "view"), present[self._rows]),
+            "present": (("instance", "microscope", "view"), self.images_present),
         }
         for name in ("pixel_um", "wavelength_um"):
             coords[name] = ("microscope", [m[name] for m in self.microscopes], {"units": "um"})

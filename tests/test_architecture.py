@@ -38,7 +38,7 @@ HOMES = {
     "distributed": {"msl_store.blockwise"},
     "s3fs": set(),
     "tensorstore": set(),
-    "torch": set(),
+    "torch": {"msl_store.stream.pytorch"},
 }
 """Which part of the code may import a library at all, at the top of a file or in a function."""
 

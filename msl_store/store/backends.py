@@ -156,15 +156,15 @@ class ObstoreBackend:
                     starts, stops = zip(*runs, strict=True)
                     store = self._reading()
                     fetched = await obstore.get_ranges_async(store, path, starts=starts, ends=stops, coalesce=0)
-                bodies = [memoryview(body) for body in fetched]
-                self.traffic.add(len(bodies), sum(map(len, bodies)))
-                return bodies
             except NetworkError:
                 with translated(place):
                     held = (await obstore.head_async(self._reading(), path))["size"]
                 for run in runs:
                     refuse_if_short(place, held, run)
                 raise
+        bodies = [memoryview(body) for body in fetched]
+        self.traffic.add(len(bodies), sum(map(len, bodies)))
+        return bodies
 
     def size(self, path: str) -> int:
         """Return an object's size in bytes."""

@@ -56,7 +56,8 @@ def parts_of(ranges: Sequence[Range], runs: Sequence[tuple[int, int | None]], bo
 def cat_ranges(fs: Any, asked: Sequence[tuple[str, int, int | None]]) -> list[Any]:
     """Return (path, start, stop) of an fsspec file system: bytes, or the exception where there are none.
 
-    What failed for a reason that may pass is asked for again, after the waits of `PAUSES_S`. fsspec's S3 does so itself.
+    What failed for a reason that may pass is asked for again, after the waits of `PAUSES_S`; fsspec's S3 does so
+    itself.
     """
     found: list[Any] = [None] * len(asked)
     todo = list(range(len(asked)))

@@ -6,6 +6,7 @@ know, and in a forked child of a process that has used obstore, whose Rust runti
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import threading
@@ -124,6 +125,13 @@ class Objects:
     def traffic(self) -> Traffic:
         """What this process has fetched so far."""
         return self._backend.traffic
+
+    def before_fork(self) -> None:
+        """Import what forked children will read with, once and not in each of them."""
+        import fsspec
+
+        with contextlib.suppress(ImportError, ValueError):  # a child says what it lacks
+            fsspec.get_filesystem_class(urlsplit(self.url).scheme or "file")
 
     @property
     def path(self) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,8 +66,8 @@ class Loader(DataLoader[Any]):
 
     It goes on where it stopped, as `Batches` do, and moves the batches it was made of. With 0 workers everything runs
     in threads of this process, which is fastest unless a `transform` in Python holds them up. Forked workers read
-    through fsspec, since the Rust runtime of obstore does not survive a fork; ``context="spawn"`` or
-    ``"forkserver"`` keeps obstore, for a longer start.
+    through fsspec, since the Rust runtime of obstore does not survive a fork; ``context="forkserver"`` or ``"spawn"``
+    keep obstore, and need the script's main part below ``if __name__ == "__main__":``.
 
     Parameters
     ----------
@@ -99,6 +100,8 @@ class Loader(DataLoader[Any]):
         batches = self.batches
         start, rank = batches.following(), batches.rank
         batches.move_to(start)
+        if self.num_workers:
+            self._prepare_workers()
         assert isinstance(self.dataset, BatchDataset)  # noqa: S101 - so it was made
         self.dataset.begin(start, rank)
         mine = steps(len(batches.ids), size=batches.size, rank=rank, tail=batches.tail, done=start.done)
@@ -106,6 +109,14 @@ class Loader(DataLoader[Any]):
             batches.move_to(Position(start.epoch, step.done))
             yield batch
         batches.move_to(Position(start.epoch + 1))
+
+    def _prepare_workers(self) -> None:
+        """Import once what every worker would import."""
+        method = (self.multiprocessing_context or multiprocessing).get_start_method()
+        if method == "fork":
+            self.batches.library.store.objects.before_fork()
+        elif method == "forkserver":
+            multiprocessing.set_forkserver_preload(["__main__", __name__])
 
     def state_dict(self) -> dict[str, Any]:
         """Return where this loader is, whatever its workers have read ahead; see `Batches.state_dict`."""

@@ -17,7 +17,7 @@ def points_of(sampling, rng):
     """The drawn points, numbered through the instance."""
     chosen = sampling.chosen(rng)
     assert all((np.diff(places) > 0).all() for _, places in chosen)
-    assert all(0 <= places[0] and places[-1] < sampling.chunk for _, places in chosen)
+    assert all(places[0] >= 0 and places[-1] < sampling.chunk for _, places in chosen)
     return np.concatenate([number * sampling.chunk + places for number, places in chosen])
 
 

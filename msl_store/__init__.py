@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from msl_store.edition import write_edition as write
     from msl_store.library import Library
     from msl_store.library import open_library as open  # noqa: A004 - the public name is msl_store.open
+    from msl_store.optics.labelling import Labelling
     from msl_store.optics.microscope import Microscope
     from msl_store.shapes import Mesh, Occupancy, PointCloud
     from msl_store.simulation import simulate
 
 _HOMES = {
     "Instance": "contents:Instance",
+    "Labelling": "optics.labelling:Labelling",
     "Library": "library:Library",
     "Mesh": "shapes:Mesh",
     "Microscope": "optics.microscope:Microscope",
@@ -45,6 +47,7 @@ __all__ = [
     "FormatError",
     "Instance",
     "IntegrityError",
+    "Labelling",
     "Library",
     "MSLError",
     "Mesh",

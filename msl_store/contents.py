@@ -53,7 +53,7 @@ class Instance:
         Its 3DMSL id.
     mesh, point_cloud, occupancy
         Its shape forms.
-    images : ndarray, shape (microscope, view, [z,] y, x), or None
+    images : ndarray, shape (microscope, view, [frame,] [z,] y, x), or None
         Camera counts (uint16), or photons (float32) in a noise-free edition.
     present : ndarray of bool, shape (microscope, view), or None
         Which of the images it has.

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from msl_store.schema import ArraySpec
 
 
+PART_BYTES = 2**28
+"""Instances of a block take at most this much together, before compression, if one alone does not take more."""
+
+
 @dataclass(frozen=True)
 class ArrayLayout:
     """An array of the schema at its real size.
@@ -117,7 +121,8 @@ class Layout:
         if spec.kind == "ragged":
             shard = (chunk[0] * RAGGED_SHARD_CHUNKS, *chunk[1:])
         elif spec.kind == "rows":
-            shard = (BLOCK, *(-(-extent // c) * c for extent, c in zip(whole[1:], chunk[1:], strict=True)))
+            inner = tuple(-(-extent // c) * c for extent, c in zip(whole[1:], chunk[1:], strict=True))
+            shard = (part_rows(math.prod(inner) * np.dtype(spec.dtype).itemsize), *inner)
         return ArrayLayout(spec, shape, chunk, shard)
 
 
@@ -144,11 +149,23 @@ def library_sizes(
     }
 
 
-def blocks_of(rows: int) -> tuple[int, ...]:
-    """Return the sizes of the blocks that cover some rows.
+def part_rows(row_bytes: int) -> int:
+    """Return how many instances of a block make up a shard, and are in memory together: a power of two, at most all.
 
-    >>> blocks_of(130)
-    (64, 64, 2)
+    >>> part_rows(2**20), part_rows(2**24), part_rows(2**40)
+    (64, 16, 1)
     """
-    edges = [*range(0, rows, BLOCK), rows]
+    rows = BLOCK
+    while rows > 1 and rows * row_bytes > PART_BYTES:
+        rows //= 2
+    return rows
+
+
+def blocks_of(rows: int, size: int = BLOCK) -> tuple[int, ...]:
+    """Return the sizes of the blocks, or of the parts of blocks, that cover some rows.
+
+    >>> blocks_of(130), blocks_of(70, 32)
+    ((64, 64, 2), (32, 32, 6))
+    """
+    edges = [*range(0, rows, size), rows]
     return tuple(b - a for a, b in pairwise(edges))

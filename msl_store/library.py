@@ -293,7 +293,7 @@ class Library:
 
     @cached_property
     def images(self) -> xr.DataArray:
-        """The images, lazy, dims (instance, microscope, view, [z,] y, x).
+        """The images, lazy, dims (instance, microscope, view, [frame,] [z,] y, x).
 
         Coordinates give each microscope's ``pixel_um`` and ``wavelength_um``, each image's true rotation as the
         rotation vector ``rotation_0``, ``rotation_1``, ``rotation_2`` (axis times angle in radians, so that a shape
@@ -316,6 +316,9 @@ class Library:
             coords[f"rotation_{axis}"] = (("microscope", "view"), vectors[..., axis], {"units": "rad"})
         if "z" in array.dims:
             coords["z"] = ("z", self._images_attributes["z_um"], {"units": "um"})
+        if "frame" in array.dims:
+            coords["frame"] = self._images_attributes["frames"]
+            coords["time_s"] = ("frame", self._images_attributes["time_s"], {"units": "s"})
         variable = lazy_variable(self._store, array, self._rows, partial(self._contents.present, array.path))
         return xr.DataArray(variable, coords=coords, name=array.path.partition("/")[2])
 

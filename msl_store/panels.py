@@ -48,7 +48,7 @@ def draw_image(axes: Axes, values: NDArray[Any], *, pixel_um: float, wavelength_
     low, high = np.nanpercentile(values, (DARKEST, BRIGHTEST))
     _blank(axes, title)
     axes.imshow(values, cmap=tinted(wavelength_um), vmin=low, vmax=max(high, low + 1e-6), interpolation="nearest")
-    draw_scale_bar(axes, width=values.shape[1], unit_um=pixel_um)
+    draw_scale_bar(axes, width=values.shape[1], height=values.shape[0], unit_um=pixel_um)
 
 
 def draw_picture(axes: Axes, picture: NDArray[np.uint8], *, pixel_um: float | None, title: str = "") -> None:
@@ -56,7 +56,7 @@ def draw_picture(axes: Axes, picture: NDArray[np.uint8], *, pixel_um: float | No
     _blank(axes, title)
     axes.imshow(picture, interpolation="antialiased")
     if pixel_um is not None:
-        draw_scale_bar(axes, width=picture.shape[1], unit_um=pixel_um)
+        draw_scale_bar(axes, width=picture.shape[1], height=picture.shape[0], unit_um=pixel_um)
 
 
 def draw_gap(axes: Axes, text: str, *, title: str = "") -> None:
@@ -68,14 +68,15 @@ def draw_gap(axes: Axes, text: str, *, title: str = "") -> None:
         spine.set(visible=True, color=FAINT, linestyle=(0, (4, 4)), linewidth=0.6)
 
 
-def draw_scale_bar(axes: Axes, *, width: float, unit_um: float) -> None:
-    """Draw a scale bar in the lower right corner of axes whose data run `width` units across, downwards in y."""
+def draw_scale_bar(axes: Axes, *, width: float, unit_um: float, height: float | None = None) -> None:
+    """Draw a scale bar in the lower right of axes whose data run `width` units across and `height` (or as far) down."""
     length_um = round_length(width * unit_um / 3)
     length = length_um / unit_um
     end = width * 0.95 - 0.5
-    axes.plot([end - length, end], [width * 0.94 - 0.5] * 2, color=INK, linewidth=1.6, solid_capstyle="butt")
+    foot = (height or width) - 0.06 * width - 0.5
+    axes.plot([end - length, end], [foot] * 2, color=INK, linewidth=1.6, solid_capstyle="butt")
     shown = f"{length_um:g} \N{MICRO SIGN}m" if length_um >= 0.1 else f"{1000 * length_um:g} nm"
-    axes.text(end - length / 2, width * 0.92 - 0.5, shown, color=INK, fontsize=6, ha="center", va="bottom")
+    axes.text(end - length / 2, foot - 0.02 * width, shown, color=INK, fontsize=6, ha="center", va="bottom")
 
 
 def round_length(longest: float) -> float:

@@ -4,8 +4,8 @@ Four kinds of array make up a library:
 
 - *columns* hold one value (or a few) an instance and are one stored object each;
 - *block* arrays hold a few values an instance too, one stored object a block, for what is read with an instance only;
-- *rows* arrays have the dimension ``instance`` first; one shard covers one block of instances, a chunk one instance
-  (or part of one);
+- *rows* arrays have the dimension ``instance`` first; one shard covers one block of instances (a half, a quarter, ...
+  of it where that is large), a chunk one instance (or part of one);
 - *ragged* arrays are CF contiguous ragged arrays: an instance's rows are ``start`` to ``start + count`` of the long
   dimension. Every instance starts on a chunk boundary and every block on a shard boundary, so reading an instance
   decodes nobody else's data and no two writers share an object. The gaps are never written.
@@ -238,22 +238,23 @@ GROUPS: Mapping[str, str] = {
 }
 
 
-def edition_arrays(*, planes: bool, dtype: str) -> tuple[ArraySpec, ...]:
-    """Return the arrays of a simulated edition: identities and images, no shapes.
+def edition_arrays(*, planes: bool, dtype: str, frames: bool = False) -> tuple[ArraySpec, ...]:
+    """Return the arrays of a simulated edition: identities and images, no shapes. A chunk is one image or stack.
 
     Parameters
     ----------
-    planes : bool
-        Whether images have the dimension ``z``.
+    planes, frames : bool
+        Whether images have the dimensions ``z`` and ``frame``.
     dtype : {"uint16", "float32"}
         Camera counts, or the noise-free expected image in photons.
     """
-    dims = ("instance", "microscope", "view", *(("z",) if planes else ()), "y", "x")
+    lead = ("instance", "microscope", "view", *(("frame",) if frames else ()))
+    dims = (*lead, *(("z",) if planes else ()), "y", "x")
     name, units, note = {
         "uint16": ("images/counts", "count", "camera counts"),
         "float32": ("images/expected", "photon", "noise-free expected image"),
     }[dtype]
-    image = ArraySpec(name, "rows", dims, dtype, (1, 1, 1, *(0,) * (len(dims) - 3)), units, note)
+    image = ArraySpec(name, "rows", dims, dtype, (*(1,) * len(lead), *(0,) * (len(dims) - len(lead))), units, note)
     columns = ("instances/id", "instances/status", "instances/has_images", "instances/digest", "instances/findings")
     return (*(SPECS[path] for path in columns), image, SPECS["images/present"], SPECS["images/rotation"])
 

@@ -198,12 +198,18 @@ class Publication:
         self.objects.sweep()
 
 
-def commit_block(objects: Objects, block: int, writer: BlockWriter, record: Mapping[str, Any]) -> int:
-    """Write a block's shards and then its record; return the bytes written."""
+def put_shards(objects: Objects, writer: BlockWriter) -> int:
+    """Write the shards that a block's writer holds, before the block is whole; return the bytes written."""
     written = 0
     for path, data in writer.objects():
         objects.put(path, data)
         written += len(data)
+    return written
+
+
+def commit_block(objects: Objects, block: int, writer: BlockWriter, record: Mapping[str, Any]) -> int:
+    """Write a block's shards and then its record; return the bytes written."""
+    written = put_shards(objects, writer)
     objects.put(_record_path(block), json.dumps({"bytes": written, **record}).encode())
     return written
 

@@ -98,12 +98,16 @@ class BlockWriter:
         shard[number] = data
 
     def objects(self) -> Iterator[tuple[str, bytes]]:
-        """Yield every stored object of the block as (path, bytes); one that would hold no instance is not made."""
-        for path, values in sorted(self._values.items()):
+        """Yield, and forget, every stored object as (path, bytes); one that would hold no instance is not made.
+
+        It must be whole: all of its instances that are there have been put.
+        """
+        for path in sorted(self._values):
+            values = self._values.pop(path)
             inner = "/0" * (values.ndim - 1)
             yield f"{path}/c/{self._block}{inner}", encode_chunk(values)
         for path in sorted(self._objects):
-            yield path, encode_shard(self._objects[path])
+            yield path, encode_shard(self._objects.pop(path))
 
 
 def _chunks(array: ArrayLayout, body: NDArray[Any]) -> Iterator[tuple[tuple[int, ...], NDArray[Any]]]:

@@ -4,7 +4,7 @@ from msl_store.errors import UsageError
 from msl_store.optics.description import read_description, write_description
 from msl_store.optics.exposure import expose
 from msl_store.optics.instruments import INSTRUMENTS
-from msl_store.optics.microscope import MODALITIES, PRESETS, get_microscope
+from msl_store.optics.microscope import MODALITIES, PRESETS, Microscope, get_microscope
 
 ALL = {**PRESETS, **INSTRUMENTS}
 
@@ -12,7 +12,7 @@ ALL = {**PRESETS, **INSTRUMENTS}
 @pytest.mark.parametrize("form", ["json", "yaml"])
 @pytest.mark.parametrize("name", ALL)
 def test_a_description_survives_text(name, form):
-    assert read_description(write_description(ALL[name], form)) == ALL[name]
+    assert read_description(write_description(ALL[name], form), Microscope) == ALL[name]
 
 
 def test_instruments_have_sources_cameras_and_every_modality():
@@ -52,13 +52,13 @@ def test_published_descriptions_hold_what_they_always_held():
     [
         ("[1, 2]", "the text holds a list, but must hold fields with values"),
         ("a: [", "the text is neither JSON nor YAML"),
-        ("name: x", "a field is missing"),
+        ("name: x", "numerical_aperture, wavelength_um, pixel_um is missing; name, numerical_aperture"),
         ("camera: {colour: red}", "camera: unknown field colour"),
     ],
 )
 def test_texts_that_are_no_microscope_are_refused(text, message):
     with pytest.raises(UsageError, match=message):
-        read_description(text)
+        read_description(text, Microscope)
 
 
 def test_there_are_two_forms():

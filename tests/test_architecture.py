@@ -99,6 +99,14 @@ def test_reading_shapes_loads_nothing_heavy():
     assert set(fresh(f"{work}; {LOADED}").split()) & (HEAVY | {"zarr"}) == set()
 
 
+def test_streaming_loads_nothing_heavy():
+    fields = "{'points': stream.Queries(9), 'image': stream.Images('conf2'), 'mesh': stream.Meshes()}"
+    work = (
+        f"import msl_store as msl; from msl_store import stream; stream.Batches(msl.open({str(built())!r}), {fields})"
+    )
+    assert set(fresh(f"{work}; {LOADED}").split()) & (HEAVY | {"zarr"}) == set()
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_asking_a_command_for_help_loads_nothing_heavy(package):
     pytest.importorskip("typer")

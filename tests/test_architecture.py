@@ -22,8 +22,8 @@ LINES = 400
 VAGUE = {"util", "utils", "helper", "helpers", "common", "manager", "managers", "misc", "base", "core", "tools", "lib"}
 
 HEAVY = {
-    "aiohttp", "boto3", "botocore", "bokeh", "dask", "distributed", "finufft", "imagecodecs", "intake", "matplotlib",
-    "numba", "s3fs", "scipy", "tensorstore", "torch", "trimesh",
+    "aiohttp", "boto3", "botocore", "bokeh", "dask", "distributed", "fast_simplification", "finufft", "igl",
+    "imagecodecs", "intake", "matplotlib", "numba", "s3fs", "scipy", "skimage", "tensorstore", "torch", "trimesh",
 }  # fmt: skip
 """Libraries that nobody should wait for who does not use them."""
 
@@ -36,6 +36,8 @@ HOMES = {
     "botocore": {"msl_store.store"},
     "dask": {"msl_store.blockwise", "msl_store.scenes", "msl_store.simulation"},
     "distributed": {"msl_store.blockwise"},
+    "igl": {"msl_store.geometry"},
+    "fast_simplification": {"msl_store.geometry"},
     "s3fs": set(),
     "tensorstore": set(),
     "torch": {"msl_store.stream.pytorch"},

@@ -1,6 +1,6 @@
 """Batches for training from a library that is never downloaded: what is asked for is read, and nothing else.
 
-`Loader` imports torch and `Simulated` numba, at first use.
+`Loader` imports torch, and `Simulated`, `Voxels` and `Distances` import numba, at first use.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ from msl_store.stream.throughput import Throughput
 if TYPE_CHECKING:
     from msl_store.stream.pytorch import Loader
     from msl_store.stream.simulated import Simulated
+    from msl_store.stream.solids import Distances, Voxels
 
-_AT_FIRST_USE = {"Loader": "pytorch", "Simulated": "simulated"}
+_AT_FIRST_USE = {"Distances": "solids", "Loader": "pytorch", "Simulated": "simulated", "Voxels": "solids"}
 
 __all__ = [
     "Batches",
     "Cloud",
+    "Distances",
     "Images",
     "Instances",
     "Loader",
@@ -37,6 +39,7 @@ __all__ = [
     "Shuffle",
     "Simulated",
     "Throughput",
+    "Voxels",
     "epoch_order",
     "mixing",
 ]

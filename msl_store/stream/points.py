@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from msl_store.library import Library
 
-FRAME = ("occupancy/loc", "occupancy/scale")
-
 
 @dataclass(frozen=True)
 class Queries:
@@ -54,54 +52,62 @@ class Queries:
         return _QueryReader(library, self)
 
 
+class QueryPoints:
+    """Which queries are drawn of a library's instances, and where they are stored."""
+
+    def __init__(self, library: Library, n: int, spread: int) -> None:
+        self.has = library.has_part("occupancy")
+        self._rows = library.rows_of(library.ids)
+        points = library.store.array("occupancy/points")
+        self._sampling = Sampling(points.shape[1], points.chunk[1], n, spread)
+        self.chunk_points = self._sampling.chunks_read * points.chunk[1]
+
+    def chosen(self, place: int, rng: np.random.Generator) -> tuple[int, list[tuple[int, NDArray[np.int64]]]]:
+        """Return an instance's row, and (number of a chunk, places in it) of the queries drawn."""
+        return int(self._rows[place]), self._sampling.chosen(rng)
+
+    def cuts(self, path: str, row: int, chosen: Sequence[tuple[int, NDArray[np.int64]]]) -> list[Cut]:
+        """Return what to read of an array with a chunk for every chunk of ``occupancy/points``."""
+        inner = (0,) if path == "occupancy/points" else ()
+        return [Cut(path, (row, number, *inner), (0, places)) for number, places in chosen]
+
+
 class _QueryReader(Reader):
     def __init__(self, library: Library, form: Queries) -> None:
-        super().__init__(library.store, library.has_part("occupancy"))
         self._form = form
-        self._rows = library.rows_of(library.ids)
-        points = self.store.array("occupancy/points")
-        self._bytes_chunk = self.store.array("occupancy/inside_bits").chunk[1]
-        self._sampling = Sampling(points.shape[1], points.chunk[1], form.n, form.spread)
-        self._frames: dict[int, tuple[NDArray[Any], NDArray[Any]]] = {}
-        per_chunk = (6 + 1) * points.chunk[1]
-        self._nbytes = self._sampling.chunks_read * per_chunk + form.n * (2 * np.dtype(form.dtype).itemsize * 3 + 2)
+        self._points = QueryPoints(library, form.n, form.spread)
+        super().__init__(library.store, self._points.has)
+        self._frames: dict[int, Sequence[NDArray[Any]]] = {}
 
     def cuts(self, place: int, rng: np.random.Generator) -> tuple[list[Cut], Any]:
-        row = int(self._rows[place])
-        chosen = self._sampling.chosen(rng)
-        cuts, shifts = [], []
-        for number, places in chosen:
-            cuts.append(Cut("occupancy/points", (row, number, 0), (0, places)))
-            byte, shift = np.divmod(places + number * self._sampling.chunk, 8)
-            for part in np.unique(byte // self._bytes_chunk).tolist():
-                mine = byte // self._bytes_chunk == part
-                cuts.append(Cut("occupancy/inside_bits", (row, part), (0, byte[mine] - part * self._bytes_chunk)))
-                shifts.append(shift[mine])
+        row, chosen = self._points.chosen(place, rng)
+        cuts = self._points.cuts("occupancy/points", row, chosen)
+        # a chunk of answers holds those of a chunk of points, eight a byte
+        cuts += self._points.cuts("occupancy/inside_bits", row, [(number, places // 8) for number, places in chosen])
         block = row // BLOCK
         if self._form.frame and block not in self._frames:
-            cuts += [Cut(FRAME[0], (block, 0)), Cut(FRAME[1], (block,))]
-        return cuts, (row, [cut.path for cut in cuts], np.concatenate(shifts))
+            cuts += [Cut("occupancy/loc", (block, 0)), Cut("occupancy/scale", (block,))]
+        return cuts, (row, chosen)
 
     def sample(self, values: Sequence[NDArray[Any]], chosen: Any) -> Sample:
-        row, paths, shifts = chosen
-        by_path: dict[str, list[NDArray[Any]]] = {}
-        for path, value in zip(paths, values, strict=True):
-            by_path.setdefault(path, []).append(value)
-        answers = np.concatenate(by_path["occupancy/inside_bits"])
+        row, parts = chosen
+        points, answers = np.concatenate(values[: len(parts)]), np.concatenate(values[len(parts) : 2 * len(parts)])
+        shifts = 7 - np.concatenate([places for _, places in parts]) % 8
         sample: Sample = {
-            "": np.concatenate(by_path["occupancy/points"]).astype(self._form.dtype, copy=False),
-            ".inside": ((answers >> (7 - shifts).astype(np.uint8)) & 1).astype(np.bool_),
+            "": points.astype(self._form.dtype, copy=False),
+            ".inside": (answers >> shifts.astype(np.uint8) & 1).astype(np.bool_),
         }
         if self._form.frame:
             block, within = divmod(row, BLOCK)
-            if FRAME[0] in by_path:
-                self._frames[block] = by_path[FRAME[0]][0].copy(), by_path[FRAME[1]][0].copy()
+            if len(values) > 2 * len(parts):
+                self._frames[block] = values[2 * len(parts) :]
             loc, scale = self._frames[block]
             sample |= {".loc": loc[within], ".scale": scale[within]}
         return sample
 
     def nbytes(self, places: NDArray[np.int64]) -> int:
-        return len(places) * self._nbytes
+        width = 3 * np.dtype(self._form.dtype).itemsize
+        return len(places) * (7 * self._points.chunk_points + self._form.n * (2 * width + 2))
 
 
 @dataclass(frozen=True)

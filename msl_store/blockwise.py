@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 T = TypeVar("T")
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Parameters of glibc's ``mallopt``, as its malloc.h numbers them."""
+
+KEPT_BYTES = 32 * 2**20
+"""Freed memory that a worker keeps for its next arrays; also the largest array that is kept (glibc's own limit)."""
 
 LOCAL = ("threads", "processes", "synchronous")
 """dask's schedulers on this machine."""
@@ -84,6 +91,26 @@ def _attempt(task: Callable[[], T], block: int) -> Outcome[T]:
         return Outcome(block, error=error)
 
 
+def _attempt_on_worker(task: Callable[[], T], block: int) -> Outcome[T]:
+    _keep_freed_memory()
+    return _attempt(task, block)
+
+
+def _keep_freed_memory() -> None:
+    """Let this process use freed memory again, where its C library can be told so.
+
+    dask's nannies start workers with ``MALLOC_TRIM_THRESHOLD_=65536``. With it, glibc maps every array above 128 kB
+    anew and gives it back at once; a block makes such arrays by the thousand, and the kernel's zeroing of their pages
+    then takes as long as imaging does.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return
+    mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
+    mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
+
+
 @contextmanager
 def _client(scheduler: Scheduler) -> Iterator[Any]:
     """Give the dask client to use, or None for a scheduler on this machine."""
@@ -127,7 +154,7 @@ def _run_on(client: Any, tasks: Mapping[int, Callable[[], T]], finished: Callabl
     """Run on a cluster."""
     from distributed import as_completed
 
-    futures = [client.submit(_attempt, task, block, pure=False) for block, task in tasks.items()]
+    futures = [client.submit(_attempt_on_worker, task, block, pure=False) for block, task in tasks.items()]
     for _, outcome in as_completed(futures, loop=client.loop, with_results=True):
         finished(outcome)
 

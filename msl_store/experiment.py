@@ -71,11 +71,11 @@ class Experiment:
         """Type of the images."""
         return np.dtype(np.uint16 if self.noise else np.float32)
 
-    def images(self, vertices_um: NDArray[Any], faces: NDArray[Any], instance: int) -> NDArray[Any]:
-        """Label one shape and image it, shape as `sizes` says."""
+    def image(self, vertices_um: NDArray[Any], faces: NDArray[Any], instance: int, out: NDArray[Any]) -> None:
+        """Label one shape and write its images into `out`, which has the extents that `sizes` says."""
         emitters = emitters_of(vertices_um, faces, instance=instance, seed=self.seed, labelling=self.labelling)
-        images = [
-            expose(
+        for optics, images in zip(self.microscopes, out if self.several else (out,), strict=True):
+            images[:] = expose(
                 emitters,
                 optics,
                 self.views,
@@ -89,9 +89,6 @@ class Experiment:
                 frames=self.frames,
                 psf=self.psfs.get(optics.name),
             )
-            for optics in self.microscopes
-        ]
-        return np.stack(images) if self.several else images[0]
 
     def provenance(self) -> dict[str, Any]:
         """Return everything that the images depend on but for the library."""

@@ -174,5 +174,6 @@ def _simulate_rows(rows: NDArray[np.int64], *, store: Store, experiment: Experim
     voxel_um = float(library.attributes.get("voxel_um", VOXEL_UM))
     for place, instance in enumerate(library.instances(parts=("mesh",), batch=BLOCK)):
         if instance.mesh is not None and imaged[place]:
-            out[place] = experiment.images(instance.mesh.vertices_um(voxel_um), instance.mesh.faces, instance.id)
+            vertices = instance.mesh.vertices_um(voxel_um)
+            experiment.image(vertices, instance.mesh.faces, instance.id, out[place])
     return out

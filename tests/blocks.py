@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import resource
 import threading
 from pathlib import Path
+
+import numpy as np
 
 from msl_store.errors import IntegrityError, MissingError
 
@@ -37,3 +40,12 @@ def left_a_mark(folder: str, block: int) -> int:
     """Write a file named like the block."""
     Path(folder, str(block)).write_text("done")
     return block
+
+
+def pages_faulted_by_arrays(_number: int) -> int:
+    """Return how many memory pages the kernel had to provide for 50 arrays of 4 MB, made one after the other."""
+    np.ones(2**19)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(50):
+        np.ones(2**19)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before

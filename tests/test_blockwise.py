@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+import resource
 from functools import partial
 
 import blocks
@@ -104,3 +106,11 @@ def test_a_cluster_that_is_not_there_is_a_network_error(monkeypatch):
 def test_an_address_of_no_known_protocol_is_a_usage_error():
     with pytest.raises(UsageError, match=r"scheduler 'foo://127.0.0.1:1': allowed are .* tls, ucx"):
         run_blocks(tasks_of(blocks.tenfold), scheduler="foo://127.0.0.1:1")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to keep freed memory")
+def test_a_worker_uses_freed_memory_again(client):
+    outcomes = []
+    run_blocks(tasks_of(blocks.pages_faulted_by_arrays, [0]), scheduler=client, done=outcomes.append)
+    one_array = 4 * 2**20 // resource.getpagesize()
+    assert outcomes[0].value < 5 * one_array  # of 50 that are mapped where a nanny's setting is left in force

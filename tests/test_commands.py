@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 import zarr
+from beads import bead, bead_stack
 from shapes_source import ShapesSource
 from typer.testing import CliRunner
 
@@ -20,9 +21,7 @@ from msl_store.cli_options import labelling_of, microscopes_of, psfs_of
 from msl_store.optics.description import write_description
 from msl_store.optics.instruments import INSTRUMENTS
 from msl_store.optics.labelling import Labelling
-from msl_store.optics.measured import measured_psf
 from msl_store.optics.microscope import PRESETS, get_microscope
-from msl_store.optics.psf import point_spread
 from msl_store.scenes import Motion, compose, edition_of, timelapse
 from msl_store.store import locate
 
@@ -41,14 +40,6 @@ def asked(*arguments: object) -> Any:
     result = CliRunner().invoke(app, [*map(str, arguments), "--json"], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
-
-
-def stack() -> np.ndarray:
-    at = (np.arange(41) - 20) * 0.05
-    flat, where = np.unique(np.hypot(at[:, None], at), return_inverse=True)
-    depth = np.linspace(-2, 2, 41)
-    values = point_spread(flat, depth, PRESETS["epi1"], immersion_displacement_um=0.0)[where]
-    return values.transpose(2, 0, 1).astype(np.float32)
 
 
 def test_simulate_writes_what_the_library_simulates(url: str, tmp_path: Path) -> None:
@@ -93,13 +84,13 @@ def test_all_18_published_images_are_one_command(url: str, tmp_path: Path) -> No
 def test_a_measured_psf_comes_from_a_file(url: str, tmp_path: Path, form: str) -> None:
     path = tmp_path / f"psf.{form}"
     if form == "tif":
-        pytest.importorskip("tifffile").imwrite(path, stack())
+        pytest.importorskip("tifffile").imwrite(path, bead_stack("epi1"))
     else:
-        zarr.create_array(path, data=stack())
+        zarr.create_array(path, data=bead_stack("epi1"))
     given = ["--psf", f"epi1={path}", "--psf-voxel-um", "0.1,0.05", "--views", "0", "--first", 1, "--no-noise"]
     asked("simulate", url, tmp_path / "edition.zarr", "--microscope", "epi1,conf1", *given)
     edition = msl.open(tmp_path / "edition.zarr")
-    psf = measured_psf(stack(), PRESETS["epi1"], pixel_um=0.05, step_um=0.1)
+    psf = bead("epi1")
     expected = msl.simulate(msl.open(url).select(first=1), "epi1", psf=psf, views=["0"], noise=False)
     np.testing.assert_array_equal(edition.images.sel(microscope="epi1").values, expected.values)
     assert edition.attributes["provenance"]["psf"] == {"epi1": psf.to_dict()}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import zarr
+from beads import bead
 from shapes_source import ShapesSource, mesh_of
 from small_library import HeldSource
 
@@ -18,9 +19,7 @@ from msl_store import layout
 from msl_store.edition import write_edition
 from msl_store.optics.instruments import INSTRUMENTS
 from msl_store.optics.labelling import Labelling
-from msl_store.optics.measured import MeasuredPsf, measured_psf
 from msl_store.optics.microscope import PRESETS, get_microscope
-from msl_store.optics.psf import point_spread
 from msl_store.shapes import Mesh
 from msl_store.store import Objects, locate
 
@@ -45,15 +44,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def library(folder: Path) -> msl.Library:
     return msl.open(folder)
-
-
-def bead(name: str) -> MeasuredPsf:
-    microscope = get_microscope(name)
-    at = (np.arange(41) - 20) * 0.05
-    flat, where = np.unique(np.hypot(at[:, None], at), return_inverse=True)
-    depth = np.linspace(-2, 2, 41)
-    values = point_spread(flat, depth, microscope, immersion_displacement_um=0.0)[where].transpose(2, 0, 1)
-    return measured_psf(values, microscope, pixel_um=0.05, step_um=0.1)
 
 
 def objects_of(objects: Objects) -> dict[str, bytes]:

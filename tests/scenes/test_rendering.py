@@ -6,13 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from beads import bead
 from handmade import microscope, scene_of
 from solids import sphere
 
 import msl_store as msl
-from msl_store.optics.measured import measured_psf
-from msl_store.optics.microscope import PRESETS
-from msl_store.optics.psf import point_spread
 from msl_store.scenes import Scene, compose, field_of, pair, render
 
 
@@ -98,10 +96,7 @@ def test_pairs_on_one_grid_align_pixel_by_pixel(scene: Scene) -> None:
 
 
 def test_a_measured_psf_is_used_and_told(scene: Scene) -> None:
-    at = (np.arange(41) - 20) * 0.05
-    flat, where = np.unique(np.hypot(at[:, None], at), return_inverse=True)
-    values = point_spread(flat, np.linspace(-2, 2, 41), PRESETS["epi1"], immersion_displacement_um=0.0)[where]
-    psf = measured_psf(values.transpose(2, 0, 1), PRESETS["epi1"], pixel_um=0.05, step_um=0.1)
+    psf = bead("epi1")
     own, measured = (render(scene, "epi1", noise=False, psf=one) for one in (None, psf))
     assert 0.001 < float(abs(own - measured).max() / own.max()) < 0.2
     assert measured.attrs["provenance"]["psf"] == {"epi1": psf.to_dict()}

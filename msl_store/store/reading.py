@@ -220,12 +220,15 @@ class Store:
         whole = [piece for piece in pieces if piece.array.shard is None]
         sharded = [piece for piece in pieces if piece.array.shard is not None]
         unknown = {p.path: p.array.shard_index_bytes for p in sharded if p.path not in self._indexes}
-        requests: list[Request] = [(piece.path, None) for piece in whole]
+        wholes = dict.fromkeys(piece.path for piece in whole)
+        requests: list[Request] = [(path, None) for path in wholes]
         requests += [(path, [(0, size)]) for path, size in unknown.items()]
         answers = self.objects.find_many(requests)
-        for piece, parts in zip(whole, answers, strict=False):
+        found = dict(zip(wholes, answers, strict=False))
+        for piece in whole:
+            parts = found[piece.path]
             self._place(piece, parts[0] if parts else None)
-        for path, parts in zip(unknown, answers[len(whole) :], strict=True):
+        for path, parts in zip(unknown, answers[len(wholes) :], strict=True):
             self._indexes[path] = decode_index(parts[0], f"{self.url}/{path}") if parts else None
         by_object: dict[str, list[_Piece]] = {}
         for piece in sharded:

@@ -285,7 +285,7 @@ class Batches:
         order = self._order(start.epoch)
         mine = list(steps(len(order), size=self.size, rank=rank, tail=self.tail, done=start.done))[worker::workers]
         limit = self.ahead_bytes // workers
-        with ThreadPoolExecutor(_cores(), thread_name_prefix="msl-compute") as executor:
+        with ThreadPoolExecutor(max(1, _cores() // workers), thread_name_prefix="msl-compute") as executor:
 
             def read(group: Sequence[tuple[Step, NDArray[np.int64]]]) -> list[Any]:
                 chosen = np.concatenate([own for _, own in group]).tolist()

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class Images:
     """Images under one microscope.
 
-    Makes ``name`` (batch, view, [z,] y, x), ``name.view`` (batch, view), int64: positions in ``library.views``; and
-    ``name.rotation`` (batch, view, 3, 3), float64: the true rotation R that each image shows,
+    Makes ``name`` (batch, view, [frame,] [z,] y, x); ``name.view`` (batch, view), int64: positions in
+    ``library.views``; and ``name.rotation`` (batch, view, 3, 3), float64: the true rotation R that each image shows,
     rotated = (p - mean) @ R for row vectors p. A library with an edition gives the edition's images.
 
     Attributes

@@ -27,7 +27,7 @@ Frame = Literal["raw", "normalized"]
 class Meshes:
     """Whole meshes.
 
-    Makes ``name.vertices`` (float32) and ``name.faces`` (int64), ``name.vertex_count`` and ``name.face_count``
+    Makes ``name.vertices`` (float32) and ``name.faces`` (int32), ``name.vertex_count`` and ``name.face_count``
     (batch,), and in the normalized frame also ``name.loc`` (batch, 3) and ``name.scale`` (batch,), float64, in voxels.
 
     Attributes
@@ -110,7 +110,7 @@ class _MeshReader(Reader):
             vertices = normalize(vertices, loc, scale).astype(np.float32)
             frame = {".loc": loc, ".scale": np.float64(scale)}
         counts = {".vertex_count": np.int64(len(vertices)), ".face_count": np.int64(len(mesh.faces))}
-        return {".vertices": vertices, ".faces": mesh.faces.astype(np.int64), **counts, **frame}
+        return {".vertices": vertices, ".faces": mesh.faces.view(np.int32), **counts, **frame}
 
     def stacked(self, samples: Sequence[Sample]) -> Sample:
         ragged = {name: [sample[name] for sample in samples] for name in (".vertices", ".faces")}
@@ -119,15 +119,15 @@ class _MeshReader(Reader):
             return {".vertices": _padded(ragged[".vertices"], 0), ".faces": _padded(ragged[".faces"], -1), **even}
         if self._form.layout == "packed":
             first = np.cumsum(even[".vertex_count"]) - even[".vertex_count"]
-            faces = [own + start for own, start in zip(ragged[".faces"], first, strict=True)]
+            faces = [own + np.int32(start) for own, start in zip(ragged[".faces"], first, strict=True)]
             return {".vertices": np.concatenate(ragged[".vertices"]), ".faces": np.concatenate(faces), **even}
         return {**ragged, **even}
 
     def nbytes(self, places: NDArray[np.int64]) -> int:
         vertices, faces = (self._cuts.counts[dim][places] for dim in PATHS)
-        held = 2 * (int(vertices.sum()) * 12 + int(faces.sum()) * 24)
+        held = 2 * 12 * int(vertices.sum() + faces.sum())
         if self._form.layout == "padded":
-            held = len(places) * (int(vertices.max()) * 12 + int(faces.max()) * 24) + held // 2
+            held = len(places) * 12 * int(vertices.max() + faces.max()) + held // 2
         return self._cuts.nbytes(places) + held
 
 

@@ -116,7 +116,7 @@ def test_meshes_in_every_layout(full):
     assert packed["m.vertices"].shape == (first, 3)
     corners = packed["m.vertices"][packed["m.faces"]]
     np.testing.assert_array_equal(corners, np.concatenate([mesh.vertices[mesh.faces] for mesh in meshes]))
-    assert padded["m.faces"].dtype == packed["m.faces"].dtype == np.int64
+    assert listed["m.faces"][0].dtype == padded["m.faces"].dtype == packed["m.faces"].dtype == np.int32
 
 
 def test_meshes_in_the_frame_of_the_queries(full):

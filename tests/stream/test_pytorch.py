@@ -6,6 +6,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
+import streamed
 from streamed import as_plain, ids_of
 
 import msl_store as msl
@@ -22,7 +23,9 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning"),  # more workers than cores
 ]
 
-WORKERS = [(0, None), (2, "fork"), (4, "fork"), (2, "spawn")]
+WORKERS = [(0, None, False), (2, "fork", False), (4, "fork", True), (2, "spawn", True)]
+"""How many, how they start, and whether they persist from epoch to epoch."""
+
 SECONDS = 60
 """After so long without a batch a worker counts as hanging, and the loader raises."""
 
@@ -31,29 +34,15 @@ def loader(batches, workers, context, **options):
     return Loader(batches, workers=workers, context=context, timeout=SECONDS if workers else 0, **options)
 
 
-@pytest.fixture
-def bucket_url(many, bucket):
-    import obstore
-
-    folder = many.store.objects.path
-    store = bucket.store()
-    for path in folder.rglob("*"):
-        if path.is_file() and "_unpublished" not in path.parts:
-            obstore.put(
-                store, f"many.zarr/{path.relative_to(folder).as_posix()}", path.read_bytes(), use_multipart=False
-            )
-    return f"{bucket.url}/many.zarr"
-
-
-def test_every_kind_of_worker_yields_the_same_batches_from_s3(many, bucket, bucket_url):
+def test_every_kind_of_worker_yields_the_same_batches_from_s3(many, bucket):
     """Three epochs of each, in the same order and with the same arrays; nothing hangs."""
-    library = msl.open(bucket_url, bucket.storage_options).select(first=30)
+    library = msl.open(bucket.upload(streamed.many()), bucket.storage_options).select(first=30)
     fields = {"mesh": Meshes("packed")}
     local = Batches(many.select(first=30), fields, 8, seed=4)
     expected = [[as_plain(batch) for batch in local] for _ in range(3)]
     assert len({str(epoch) for epoch in expected}) == 3
-    for workers, context in WORKERS:
-        found = loader(Batches(library, fields, 8, seed=4), workers, context, persistent_workers=workers == 2)
+    for workers, context, persistent in WORKERS:
+        found = loader(Batches(library, fields, 8, seed=4), workers, context, persistent_workers=persistent)
         for epoch in expected:
             assert len(found) == len(epoch)
             assert [as_plain(batch) for batch in found] == epoch, f"{workers} workers, {context}"

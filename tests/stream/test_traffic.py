@@ -78,6 +78,16 @@ def test_figures_are_those_of_the_network(remote):
     assert 2 * 12 < batches.stats.requests <= 3 * 12 + 2 * 3
 
 
+def test_the_frame_of_a_block_is_read_once(remote):
+    url, proxy = remote
+    batches = Batches(msl.open(url), {"points": Queries(64, frame=True)}, 12)
+    proxy.reset()
+    for _ in range(3):
+        list(batches)
+    frames = [request.path for request in proxy.requests() if "occupancy/loc" in request.path]
+    assert len(frames) == 1
+
+
 def test_a_batch_takes_two_round_trips(remote):
     url, proxy = remote
     batches = Batches(msl.open(url), STEP, 12)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from msl_store.library import Library
 
 
+ROTATION = "images/rotation"
+
+
 @dataclass(frozen=True)
 class Images:
     """Images under one microscope.
@@ -64,7 +67,8 @@ class _ImageReader(Reader):
         self._rows = rows
         self._path = source.image_path
         self._array = self.store.array(self._path)
-        self._rotations = source.rotations.values[self._microscope]
+        # not by source.rotations: making an xarray imports dask
+        self._rotations = source.store.columns([ROTATION])[ROTATION][self._microscope]
         count = self._views if isinstance(self._views, int) else len(self._views)
         item = self._array.dtype.itemsize + (4 if form.dtype == "float32" else self._array.dtype.itemsize)
         self._nbytes = count * int(np.prod(self._array.shape[3:])) * (self._array.dtype.itemsize + item)

@@ -45,7 +45,7 @@ class BatchDataset(IterableDataset[Any]):
 
     def __init__(self, batches: Batches) -> None:
         self._batches = batches
-        self._where = torch.zeros(4, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
+        self._where = torch.zeros(4, dtype=torch.int64).share_memory_()
         self.begin(batches.following(), batches.rank)
 
     def begin(self, start: Position, rank: Rank) -> None:
@@ -95,7 +95,7 @@ class Loader(DataLoader[Any]):
         """Return how many batches are left of the epoch."""
         return len(self.batches)
 
-    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[Any]:
         """Yield what is left of the epoch."""
         batches = self.batches
         start, rank = batches.following(), batches.rank

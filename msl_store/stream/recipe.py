@@ -10,6 +10,7 @@ import numpy as np
 from msl_store.contents import INDEX_COLUMNS
 from msl_store.errors import MissingError, UsageError
 from msl_store.stream.draws import Draw
+from msl_store.stream.images import ROTATION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -54,7 +55,7 @@ class Recipe:
         self.fields = dict(fields)
         self.seed = seed
         self._library = library
-        library.imaged.store.columns((*INDEX_COLUMNS, "images/rotation"))  # in one round trip, for all readers
+        library.imaged.store.columns((*INDEX_COLUMNS, ROTATION))  # in one round trip, for all readers
         self._readers: dict[str, Reader] = {name: form.of(library) for name, form in self.fields.items()}
         self.places = np.flatnonzero(np.logical_and.reduce([reader.has for reader in self._readers.values()]))
         if not len(self.places):

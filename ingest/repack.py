@@ -22,6 +22,7 @@ from msl_store.layout import Layout, library_sizes
 from msl_store.optics.microscope import PRESETS
 from msl_store.optics.rotations import published_rotation
 from msl_store.shapes import VOXEL_UM, Mesh
+from msl_store.splits import RULE, SPLITS, split_of
 from msl_store.store import BlockWriter, Publication, commit_block, joined
 from msl_store.version import software
 
@@ -341,8 +342,9 @@ def _columns(
         ),
     }
     for spec in layout.arrays:
-        if spec.kind == "column" and spec.path not in columns:
+        if spec.kind == "column" and spec.path not in {*columns, "instances/split"}:
             columns[spec.path] = joined(records, spec.path, spec.dtype)
+    columns["instances/split"] = split_of(columns["instances/id"].tolist())
     return columns
 
 
@@ -365,6 +367,8 @@ def _groups(origins: Sequence[str], columns: Mapping[str, np.ndarray[Any, Any]])
     return {
         "instances": {
             "origins": list(origins),
+            "splits": list(SPLITS),
+            "split_rule": RULE,
             **schema.instance_attributes(columns["instances/id"], columns["instances/status"]),
         },
         "images": {

@@ -110,7 +110,7 @@ def subset(
     from msl_store.library import open_library
     from msl_store.subsetting import subset as copied
 
-    library = open_library(url, storage_options(option))
+    library = open_library(url, storage_options(option)).select(split=split)
     with progress_bar("subset", "instances") as update:
 
         def tell(state: Progress) -> None:
@@ -126,7 +126,7 @@ def subset(
             storage_options(target_option if target_option is not None else option),
             ids=ids_of(ids),
             first=first,
-            where=_with_split(where, split),
+            where=where,
             arrays=_names(arrays),
             microscopes=_names(microscope),
             views=_names(view),
@@ -142,13 +142,6 @@ def subset(
         f", {size_text(done.stored_bytes / done.seconds)}/s; data licence {library.license}"
     )
     show(asdict(done), as_json=as_json, text=text)
-
-
-def _with_split(where: str | None, split: str | None) -> str | None:
-    """Return a condition with that on the split added."""
-    if split is None:
-        return where
-    return f"split == {split!r}" if where is None else f"({where}) and split == {split!r}"
 
 
 def _names(text: str | None) -> list[str] | None:

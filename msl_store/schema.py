@@ -103,6 +103,7 @@ ARRAYS = (
     _column("instances/id", "int64", "1", "3DMSL id"),
     _column("instances/origin", "uint16", "1", "archive that the instance came from: position in `origins`"),
     _column("instances/status", "uint8", "1", "0 complete, 1 partial, 2 set aside (no good part)"),
+    _column("instances/split", "uint8", "1", "0 train, 1 val, 2 test, by a hash of the id: see `split_rule`"),
     _column("instances/has_mesh", "bool", "1", "the mesh is here"),
     _column("instances/has_point_cloud", "bool", "1", "the point cloud is here"),
     _column("instances/has_normals", "bool", "1", "the point cloud has normals"),

@@ -44,7 +44,7 @@ HOMES = {
     "finufft": set(),
     "s3fs": set(),
     "tensorstore": set(),
-    "torch": set(),
+    "torch": {"msl_store.stream.pytorch"},
 }
 """Which part of the code may import a library at all, at the top of a file or in a function."""
 
@@ -102,6 +102,14 @@ def test_importing_msl_store_loads_nothing_heavy():
 
 def test_reading_shapes_loads_nothing_heavy():
     work = f"import msl_store as msl; msl.open({str(built())!r}).select(first=9).instance({WHOLE})"
+    assert set(fresh(f"{work}; {LOADED}").split()) & (HEAVY | {"zarr"}) == set()
+
+
+def test_streaming_loads_nothing_heavy():
+    fields = "{'points': stream.Queries(9), 'image': stream.Images('conf2'), 'mesh': stream.Meshes()}"
+    work = (
+        f"import msl_store as msl; from msl_store import stream; stream.Batches(msl.open({str(built())!r}), {fields})"
+    )
     assert set(fresh(f"{work}; {LOADED}").split()) & (HEAVY | {"zarr"}) == set()
 
 

@@ -3,7 +3,7 @@
 from msl_store.store.caching import Cache
 from msl_store.store.copying import BlockCopy, Taken
 from msl_store.store.objects import Objects, RangeFile, locate, locate_file
-from msl_store.store.pieces import Piece, StoredArray, StoredShard, Want
+from msl_store.store.pieces import Cut, Piece, StoredArray, StoredShard, Want
 from msl_store.store.plain import read_array
 from msl_store.store.publication import Publication, commit_block, joined, put_shards
 from msl_store.store.reading import ROOT, Store, open_store
@@ -16,6 +16,7 @@ __all__ = [
     "BlockCopy",
     "BlockWriter",
     "Cache",
+    "Cut",
     "Objects",
     "Piece",
     "Publication",

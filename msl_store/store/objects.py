@@ -6,8 +6,10 @@ know, and in a forked child of a process that has used obstore, whose Rust runti
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,8 +36,31 @@ def or_whole(ranges: Sequence[Range] | None) -> Sequence[tuple[int, int | None]]
     return [(0, None)] if ranges is None else ranges
 
 
+class Traffic:
+    """What a process has fetched from one place so far: `requests` that were answered, and their `bytes`."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.bytes = 0
+        self._turn = threading.Lock()
+
+    def add(self, requests: int, nbytes: int) -> None:
+        """Count some requests and the bytes of their answers' bodies."""
+        with self._turn:
+            self.requests += requests
+            self.bytes += nbytes
+
+
 class Backend(Protocol):
-    """What a storage library must offer; every path is relative to the place's URL."""
+    """What a storage library must offer; every path is relative to the place's URL.
+
+    Attributes
+    ----------
+    traffic : Traffic
+        What went over the network, or came from the disk.
+    """
+
+    traffic: Traffic
 
     def get(self, path: str) -> bytes:
         """Return an object whole."""
@@ -95,6 +120,18 @@ class Objects:
 
             self._opened = (os.getpid(), open_backend(self.url, self.storage_options))
         return self._opened[1]
+
+    @property
+    def traffic(self) -> Traffic:
+        """What this process has fetched so far."""
+        return self._backend.traffic
+
+    def before_fork(self) -> None:
+        """Import what forked children will read with, once and not in each of them."""
+        import fsspec
+
+        with contextlib.suppress(ImportError, ValueError):  # a child says what it lacks
+            fsspec.get_filesystem_class(urlsplit(self.url).scheme or "file")
 
     @property
     def path(self) -> Path | None:
@@ -218,6 +255,11 @@ class RangeFile(io.RawIOBase):
         self._path = path
         self._size = objects.size(path)
         self._position = 0
+
+    @property
+    def traffic(self) -> Traffic:
+        """What this process has fetched so far from where the object lies."""
+        return self._objects.traffic
 
     def readable(self) -> bool:
         """Return True."""

@@ -91,8 +91,27 @@ class Want:
 
 
 @dataclass(frozen=True)
+class Cut:
+    """What to take of one chunk; for those who know the layout, and read a little of very many instances.
+
+    Attributes
+    ----------
+    path : str
+        The array.
+    chunk : tuple of int
+        The chunk's position in the grid of chunks, one number a dimension.
+    take : tuple of int, slice or ndarray of int
+        numpy's index into the chunk's values.
+    """
+
+    path: str
+    chunk: tuple[int, ...]
+    take: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
 class Piece(StoredShard):
-    """A chunk that a `Want` touches.
+    """A chunk that a `Want` or a `Cut` touches.
 
     Attributes
     ----------
@@ -101,11 +120,12 @@ class Piece(StoredShard):
     number : int
         Its number in that object.
     to, take : tuple of slice or ndarray of int
-        Where its values go in what the want returns, and which of its values these are.
+        Where its values go in what the want returns (for a cut, a position in a list), and which of its values these
+        are.
     """
 
     number: int
-    to: tuple[Place, ...]
+    to: Any
     take: tuple[Place, ...]
 
 

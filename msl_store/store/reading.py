@@ -18,7 +18,7 @@ import numpy as np
 from msl_store import schema
 from msl_store.errors import FormatError, IntegrityError, MissingError
 from msl_store.store.objects import local_path, locate
-from msl_store.store.pieces import StoredArray, Want, axes_of, pieces_of
+from msl_store.store.pieces import Piece, StoredArray, Want, axes_of, pieces_of
 from msl_store.store.sharding import MISSING, decode_chunk, decode_index
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from msl_store.store.caching import CacheChoice
     from msl_store.store.objects import Objects, Parts, Request
-    from msl_store.store.pieces import Piece, StoredShard
+    from msl_store.store.pieces import Cut, StoredShard
 
 ROOT = "zarr.json"
 CACHE_VARIABLE = "MSL_CACHE"
@@ -122,6 +122,24 @@ class Store:
         self._fetch(placed)
         return outs
 
+    def cut(self, cuts: Sequence[Cut]) -> list[NDArray[Any]]:
+        """Read parts of chunks of many arrays at once, as `read` does but with hardly any arithmetic on the way.
+
+        A part that numpy's index leaves a view stays one, and keeps its chunk in memory.
+
+        Raises
+        ------
+        IntegrityError
+            A chunk is missing, shorter than it should be, or fails its checksum; the message names it.
+        """
+        outs: list[Any] = [None] * len(cuts)
+        placed: list[tuple[Piece, Any]] = []
+        for place, cut in enumerate(cuts):
+            array = self.array(cut.path)
+            placed.append((Piece(array, *array.object_of(cut.chunk), place, cut.take), outs))
+        self._fetch(placed)
+        return outs
+
     def empty(self, want: Want) -> NDArray[Any]:
         """Return an array for what is wanted, NaN (0 in integers) everywhere."""
         array = self.array(want.path)
@@ -177,17 +195,20 @@ class Store:
                 faults[path] = error
         return faults
 
-    def _fetch(self, placed: Sequence[tuple[Piece, NDArray[Any]]]) -> None:
+    def _fetch(self, placed: Sequence[tuple[Piece, Any]]) -> None:
         """Fetch and decode chunks: the unknown shard indexes and whole objects first, then all chunks of shards."""
         whole = [(piece, out) for piece, out in placed if piece.array.shard is None]
         sharded = [(piece, out) for piece, out in placed if piece.array.shard is not None]
         unknown = self._unknown(piece for piece, _ in sharded)
-        requests: list[Request] = [(piece.path, None) for piece, _ in whole]
+        wholes = list(dict.fromkeys(piece.path for piece, _ in whole))
+        requests: list[Request] = [(path, None) for path in wholes]
         requests += [(path, [(0, size)]) for path, size in unknown.items()]
         answers = self.objects.find_many(requests)
-        for (piece, out), parts in zip(whole, answers, strict=False):
+        found = dict(zip(wholes, answers, strict=False))
+        for piece, out in whole:
+            parts = found[piece.path]
             self._place(piece, out, parts[0] if parts else None)
-        for fault in self._keep(unknown, answers[len(whole) :]).values():
+        for fault in self._keep(unknown, answers[len(wholes) :]).values():
             raise fault
 
         def place(number: int, data: memoryview | None) -> None:
@@ -238,7 +259,7 @@ class Store:
         """Return what messages call a chunk."""
         return f"{self.url}/{piece.path} chunk {piece.number}"
 
-    def _place(self, piece: Piece, out: NDArray[Any], data: memoryview | None) -> None:
+    def _place(self, piece: Piece, out: Any, data: memoryview | None) -> None:
         if data is None:
             raise self.missing(piece)
         out[piece.to] = self.decoded(piece, data)[piece.take]

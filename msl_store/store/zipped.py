@@ -31,6 +31,7 @@ class ZipBackend:
             raise MissingError(
                 f"{url}: there is no such zip file; check the URL (to make one, zip a library in a folder)"
             ) from error
+        self.traffic = self._file.traffic
         self._lock = threading.Lock()
         try:
             self._zip = zipfile.ZipFile(self._file)

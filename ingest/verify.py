@@ -139,6 +139,10 @@ def _pairs(record: Record, instance: Instance) -> Iterator[tuple[str, tuple[Any,
     has_images = images is not None and images.present.any()
     yield "images/counts", (images.counts if images is not None and has_images else None, instance.images)
     yield "images/present", (images.present if images is not None and has_images else None, instance.present)
+    yield "sdf/distance", (record.sdf, instance.sdf)
+    own, grids = record.voxel_grid or {}, instance.voxel_grid or {}
+    for edge in sorted({*own, *grids}):
+        yield f"voxel_grid/inside_{edge}", (own.get(edge), grids.get(edge))
 
 
 def _difference(published: Any, stored: Any) -> str:

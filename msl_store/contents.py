@@ -10,6 +10,7 @@ import numpy as np
 
 from msl_store.digest import instance_digest
 from msl_store.errors import UsageError
+from msl_store.schema import GRID_EDGES
 from msl_store.shapes import Mesh, Occupancy, PointCloud
 from msl_store.store import Want
 
@@ -20,13 +21,15 @@ if TYPE_CHECKING:
 
     from msl_store.store import Store
 
-PARTS = ("mesh", "point_cloud", "occupancy", "images")
+PARTS = ("mesh", "point_cloud", "occupancy", "images", "sdf", "voxel_grid")
 
 INDEX_COLUMNS = (
     "instances/has_mesh",
     "instances/has_point_cloud",
     "instances/has_normals",
     "instances/has_occupancy",
+    "instances/has_sdf",
+    "instances/has_voxel_grid",
     "mesh/vertex_start",
     "mesh/vertex_count",
     "mesh/face_start",
@@ -42,6 +45,8 @@ NEEDED = {
     "occupancy/inside_bits": "occupancy",
     "occupancy/loc": "occupancy",
     "occupancy/scale": "occupancy",
+    "sdf/distance": "sdf",
+    **{f"voxel_grid/inside_{edge}": "voxel_grid" for edge in GRID_EDGES},
 }
 """The part that a row must have for an array to hold anything of it."""
 
@@ -67,6 +72,10 @@ class Instance:
         Camera counts (uint16), or photons (float32) in a noise-free edition.
     present : ndarray of bool, shape (microscope, view), or None
         Which of the images it has.
+    sdf : ndarray of float16, shape (n_query,), or None
+        Signed distances of the occupancy's query points, in the normalized frame, negative inside.
+    voxel_grid : mapping of int to ndarray of bool, or None
+        By their edge n, grids of shape (n, n, n): is the voxel's centre inside?
     """
 
     id: int
@@ -75,6 +84,8 @@ class Instance:
     occupancy: Occupancy | None = None
     images: NDArray[Any] | None = None
     present: NDArray[np.bool_] | None = None
+    sdf: NDArray[np.float16] | None = None
+    voxel_grid: Mapping[int, NDArray[np.bool_]] | None = None
 
     @property
     def digest(self) -> bytes:
@@ -85,6 +96,8 @@ class Instance:
             occupancy=self.occupancy,
             images=self.images,
             present=self.present,
+            sdf=self.sdf,
+            voxel_grid=self.voxel_grid,
         )
 
 
@@ -106,10 +119,11 @@ class Contents:
     @property
     def images_present(self) -> NDArray[np.bool_]:
         """Which images there are, shape (row, microscope, view)."""
-        return self._index["images/present"]
+        found = self._index.get("images/present")
+        return np.zeros((len(self._store.ids), 0, 0), np.bool_) if found is None else found
 
     def has(self, part: str) -> NDArray[np.bool_]:
-        """Return which rows have a part: ``mesh``, ``point_cloud``, ``normals``, ``occupancy``, ``images`` (any)."""
+        """Return which rows have one of `PARTS`, or ``normals``; of ``images``, any."""
         if part == "images" and "images/present" in self._index:
             return np.asarray(self.images_present.any(axis=(1, 2)))
         column = self._index.get(f"instances/has_{part}")
@@ -165,9 +179,9 @@ class Contents:
                 yield path, Want(path, (slice(start, start + int(self._index[f"mesh/{name}_count"][row])),))
         for path, part in NEEDED.items():
             asked = "point_cloud" if part == "normals" else part
-            if asked in parts and self.has(part)[row]:
+            if asked in parts and path in self._store.arrays and self.has(part)[row]:
                 yield path, Want(path, (one,))
-        if "images" in parts and "images/present" in self._index and self.images_present[row].any():
+        if "images" in parts and self.images_present[row].any():
             yield self.image_path, Want(self.image_path, (one,), self.present(self.image_path))
 
     def assembled(self, row: int, values: Mapping[str, NDArray[Any]]) -> Instance:
@@ -188,4 +202,12 @@ class Contents:
         if self.image_path in values:
             images = values[self.image_path][0]
         present = None if images is None else self.images_present[row]
-        return Instance(int(self._store.ids[row]), mesh, cloud, occupancy, images, present)
+        distances = values.get("sdf/distance")
+        sdf = None if distances is None else distances[0]
+        packed = {edge: values.get(f"voxel_grid/inside_{edge}") for edge in GRID_EDGES}
+        grids = {
+            edge: np.unpackbits(bits[0]).astype(np.bool_).reshape(edge, edge, edge)
+            for edge, bits in packed.items()
+            if bits is not None
+        }
+        return Instance(int(self._store.ids[row]), mesh, cloud, occupancy, images, present, sdf, grids or None)

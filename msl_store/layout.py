@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msl_store.schema import ARRAYS, BLOCK, IMAGE_SHAPE, MICROSCOPES, RAGGED_SHARD_CHUNKS, SAMPLES, VIEWS
+from msl_store.schema import ARRAYS, BLOCK, GRID_EDGES, IMAGE_SHAPE, MICROSCOPES, RAGGED_SHARD_CHUNKS, SAMPLES, VIEWS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -147,7 +147,15 @@ def object_of(path: str, chunks_per_shard: Sequence[int], chunk: Sequence[int]) 
     return name, number
 
 
-FIXED_SIZES: Mapping[str, int] = {"axis": 3, "corner": 3, "row": 3, "col": 3, "digest_byte": 32}
+FIXED_SIZES: Mapping[str, int] = {
+    "axis": 3,
+    "principal": 3,
+    "corner": 3,
+    "row": 3,
+    "col": 3,
+    "digest_byte": 32,
+    **{f"byte_{edge}": edge**3 // 8 for edge in GRID_EDGES},
+}
 
 
 def library_sizes(

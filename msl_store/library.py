@@ -17,9 +17,9 @@ from msl_store.contents import PARTS, Contents, Instance, check_parts
 from msl_store.errors import MissingError, UsageError
 from msl_store.intake_entry import location_of
 from msl_store.labelled import images_of, rotations_of, tree_of
-from msl_store.splits import SPLITS, refuse_overlap, split_of
+from msl_store.splits import SPLITS
 from msl_store.store import Store, Want, open_store
-from msl_store.table import matching, read_table
+from msl_store.table import matching, read_table, split_masks, split_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -157,16 +157,10 @@ class Library:
             raise UsageError(f"split={split!r}: allowed are {', '.join(SPLITS)}; see also Library.splits")
         matches = np.ones(len(self), np.bool_) if where is None else matching(self.table, where)
         if split is not None:
-            matches = matches & (self._split == SPLITS.index(split))
+            matches = matches & (split_numbers(self._store, self._rows) == SPLITS.index(split))
         if not matches.all():
             rows = rows[np.isin(rows, self._rows[matches])]
         return Library(self._store, np.ascontiguousarray(rows[:first], np.int64), edition=self._edition)
-
-    @property
-    def _split(self) -> NDArray[np.uint8]:
-        """The split of every instance: as the library has it, or, of one made before it had any, by the rule."""
-        stored = self._store.columns(["instances/split"]).get("instances/split")
-        return split_of(self.ids.tolist()) if stored is None else stored[self._rows]
 
     def splits(self, where: Mapping[str, str | None] | None = None) -> dict[str, Library]:
         """Return subsets that have no instance in common.
@@ -184,13 +178,8 @@ class Library:
         """
         if where is None:
             return {name: self.select(split=name) for name in SPLITS}
-        matches = {name: matching(self.table, condition) for name, condition in where.items() if condition is not None}
-        rest = [name for name, condition in where.items() if condition is None]
-        if len(rest) > 1:
-            raise UsageError(f"splits: {', '.join(rest)} are all to have the rest; allowed for one split only")
-        matches |= {name: ~np.logical_or.reduce([np.zeros(len(self), bool), *matches.values()]) for name in rest}
-        refuse_overlap(matches, self.ids)
-        return {name: self.select(ids=self.ids[matches[name]]) for name in where}
+        masks = split_masks(self.table, where)
+        return {name: self.select(ids=self.ids[mask]) for name, mask in masks.items()}
 
     @cached_property
     def table(self) -> xr.Dataset:
@@ -226,6 +215,23 @@ class Library:
         """Return one instance's query points and whether each is inside, in the normalized frame."""
         return self._part(instance, "occupancy")  # type: ignore[no-any-return]
 
+    def sdf(self, instance: int) -> NDArray[np.float16]:
+        """Return the signed distances of one instance's occupancy points, shape (n_query,): negative inside.
+
+        In the normalized frame, as the points are; only libraries made from EM volumes have them.
+        """
+        return self._part(instance, "sdf")  # type: ignore[no-any-return]
+
+    def voxel_grid(self, instance: int, edge: int = 64) -> NDArray[np.bool_]:
+        """Return which voxels of the normalized frame's cube [-0.55, 0.55]^3 are inside, shape (edge, edge, edge).
+
+        Only libraries made from EM volumes have grids, of the edges that were asked for.
+        """
+        grids: Mapping[int, NDArray[np.bool_]] = self._part(instance, "voxel_grid")
+        if edge not in grids:
+            raise MissingError(f"{self.url}: has no voxel grid of edge {edge}; it has {', '.join(map(str, grids))}")
+        return grids[edge]
+
     def instance(self, instance: int) -> Instance:
         """Return everything that one instance has."""
         return next(self.instances([instance]))
@@ -250,7 +256,7 @@ class Library:
         ids : sequence of int, optional
             Which, in which order; all by default.
         parts : sequence of str
-            Of ``mesh``, ``point_cloud``, ``occupancy``, ``images``.
+            Of ``mesh``, ``point_cloud``, ``occupancy``, ``images``, ``sdf``, ``voxel_grid``.
         batch : int
             Instances read together; whole ones take about 7 MB each in memory.
         """

@@ -228,7 +228,63 @@ ARRAYS = (
 )
 """Every array of a library of shapes and published images."""
 
-SPECS: Mapping[str, ArraySpec] = {spec.path: spec for spec in ARRAYS}
+GRID_EDGES = (32, 64)
+"""Voxels along the edge of the voxel grids that a library may have."""
+
+FURTHER_ARRAYS = (
+    _column("instances/has_sdf", "bool", "1", "the signed distances are here"),
+    _column("instances/has_voxel_grid", "bool", "1", "the voxel grids are here"),
+    _column("instances/label", "uint64", "1", "label of the object in the EM volume"),
+    _column("instances/voxel_count", "int64", "1", "voxels of the object in the EM volume, after downsampling"),
+    _column("instances/touches_border", "bool", "1", "the object reaches the border of the EM volume: it may be cut"),
+    _column("instances/centroid_um", "float64", "um", "mean position of the object's voxels in the EM volume", "axis"),
+    _column("instances/origin_um", "float64", "um", "position in the EM volume of the mesh's coordinates 0", "axis"),
+    _column(
+        "instances/principal_axes",
+        "float64",
+        "1",
+        "unit vectors along the solid's principal axes, the longest first",
+        "principal",
+        "axis",
+        fill=NAN,
+    ),
+    _column(
+        "instances/principal_length_um",
+        "float64",
+        "um",
+        "whole axes of the ellipsoid with the solid's second moments, the longest first",
+        "principal",
+        fill=NAN,
+    ),
+    _column("instances/skeleton_length_um", "float64", "um", "length of the object's centre lines", fill=NAN),
+    _column("instances/branch_count", "float64", "1", "points at which three or more centre lines meet", fill=NAN),
+    _column("instances/end_count", "float64", "1", "free ends of the centre lines", fill=NAN),
+    _column("instances/mean_radius_um", "float64", "um", "mean distance of the centre lines to the surface", fill=NAN),
+    ArraySpec(
+        "sdf/distance",
+        "rows",
+        ("instance", "query"),
+        "float16",
+        (1, 10000),
+        "1",
+        "signed distance of occupancy/points to the mesh in the normalized frame, negative inside",
+    ),
+    *(
+        ArraySpec(
+            f"voxel_grid/inside_{edge}",
+            "rows",
+            ("instance", f"byte_{edge}"),
+            "uint8",
+            (1, edge**3 // 8),
+            "1",
+            f"is the voxel's centre inside: {edge}^3 voxels in C order, eight a byte, first in the highest bit",
+        )
+        for edge in GRID_EDGES
+    ),
+)
+"""Arrays that a library made from an EM volume may have besides."""
+
+SPECS: Mapping[str, ArraySpec] = {spec.path: spec for spec in (*ARRAYS, *FURTHER_ARRAYS)}
 
 GROUPS: Mapping[str, str] = {
     "instances": "one row an instance: identity, provenance, morphometrics",
@@ -236,6 +292,8 @@ GROUPS: Mapping[str, str] = {
     "point_cloud": "points on the surface in the normalized frame (raw - loc) / scale",
     "occupancy": "random query points in the normalized frame with the answer to inside?",
     "images": "microscope images",
+    "sdf": "signed distances of the occupancy's query points to the surface, in the normalized frame",
+    "voxel_grid": "voxels of the cube [-0.55, 0.55]^3 of the normalized frame with the answer to inside?",
 }
 
 

@@ -9,10 +9,12 @@ import xarray as xr
 
 from msl_store import schema
 from msl_store.errors import UsageError
-from msl_store.splits import SPLITS, split_of
+from msl_store.splits import SPLITS, refuse_overlap, split_of
 from msl_store.store import Want
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from msl_store.store import Store
@@ -41,15 +43,31 @@ def read_table(store: Store, rows: NDArray[np.int64]) -> xr.Dataset:
         chosen = column[rows]
         if name in meanings:
             chosen = _named(meanings[name], chosen)
-        if array.dims == ("instance", "axis"):
-            stem = name.removesuffix("_um")
-            for axis in range(chosen.shape[1]):
-                variables[f"{stem}_{axis}_um"] = ("instance", chosen[:, axis], dict(array.attributes))
-        else:
-            variables[name] = ("instance", chosen, dict(array.attributes))
+        stem = name.removesuffix("_um")
+        for place in np.ndindex(*chosen.shape[1:]):
+            numbered = "_".join([stem, *map(str, place)]) + name[len(stem) :]
+            variables[numbered] = ("instance", chosen[(slice(None), *place)], dict(array.attributes))
     if "split" not in variables:
-        variables["split"] = ("instance", _named(SPLITS, split_of(store.ids[rows].tolist())), {"units": "1"})
+        variables["split"] = ("instance", _named(SPLITS, split_numbers(store, rows)), {"units": "1"})
     return xr.Dataset(variables, {"instance": ("instance", store.ids[rows])}, store.attributes)
+
+
+def split_numbers(store: Store, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Return the split of some rows: as the store has it, or, of a library made before it had any, by the rule."""
+    stored = store.columns(["instances/split"]).get("instances/split")
+    return split_of(store.ids[rows].tolist()) if stored is None else stored[rows]
+
+
+def split_masks(table: xr.Dataset, where: Mapping[str, str | None]) -> dict[str, NDArray[np.bool_]]:
+    """Return which rows of a table are in each of some splits; see `msl_store.library.Library.splits`."""
+    matches = {name: matching(table, condition) for name, condition in where.items() if condition is not None}
+    rest = [name for name, condition in where.items() if condition is None]
+    if len(rest) > 1:
+        raise UsageError(f"splits: {', '.join(rest)} are all to have the rest; allowed for one split only")
+    taken = np.logical_or.reduce([np.zeros(table.sizes["instance"], np.bool_), *matches.values()])
+    matches |= dict.fromkeys(rest, ~taken)
+    refuse_overlap(matches, table.instance.values)
+    return {name: matches[name] for name in where}
 
 
 def _named(meanings: Any, numbers: NDArray[Any]) -> NDArray[Any]:

@@ -22,9 +22,9 @@ LINES = 400
 VAGUE = {"util", "utils", "helper", "helpers", "common", "manager", "managers", "misc", "base", "core", "tools", "lib"}
 
 HEAVY = {
-    "aiohttp", "boto3", "botocore", "bokeh", "cufinufft", "cupy", "dask", "distributed", "edt", "fast_simplification",
-    "fill_voids", "finufft", "igl", "imagecodecs", "intake", "matplotlib", "numba", "s3fs", "scipy", "skimage",
-    "tensorstore", "torch", "trimesh",
+    "aiohttp", "boto3", "botocore", "bokeh", "cc3d", "cufinufft", "cupy", "dask", "distributed", "edt",
+    "fast_simplification", "fastremap", "fill_voids", "finufft", "h5py", "igl", "imagecodecs", "intake", "matplotlib",
+    "numba", "s3fs", "scipy", "skimage", "tensorstore", "tifffile", "torch", "trimesh",
 }  # fmt: skip
 """Libraries that nobody should wait for who does not use them."""
 
@@ -37,6 +37,9 @@ HOMES = {
     "botocore": {"msl_store.store"},
     "cufinufft": {"msl_store.optics.gpu"},
     "cupy": {"msl_store.optics.gpu"},
+    "cc3d": {"ingest.em"},
+    "fastremap": {"ingest.em"},
+    "h5py": {"ingest.em"},
     "dask": {"msl_store.blockwise", "msl_store.scenes", "msl_store.simulation"},
     "distributed": {"msl_store.blockwise"},
     "igl": {"msl_store.geometry"},

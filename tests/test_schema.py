@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msl_store import schema
 from msl_store.errors import FormatError
 from msl_store.layout import PART_BYTES, Layout, blocks_of, library_sizes
-from msl_store.schema import ARRAYS, BLOCK, RAGGED_SHARD_CHUNKS, SPECS, edition_arrays
+from msl_store.schema import ARRAYS, BLOCK, FURTHER_ARRAYS, RAGGED_SHARD_CHUNKS, SPECS, edition_arrays
 
 EDITIONS = [
     {"planes": planes, "frames": frames, "dtype": dtype}
@@ -19,7 +19,8 @@ EDITIONS = [
     for dtype in ("uint16", "float32")
 ]
 ALL_ARRAYS = {
-    spec.path: spec for spec in (*ARRAYS, *(spec for edition in EDITIONS for spec in edition_arrays(**edition)))
+    spec.path: spec
+    for spec in (*ARRAYS, *FURTHER_ARRAYS, *(spec for edition in EDITIONS for spec in edition_arrays(**edition)))
 }
 
 COUNTS = st.lists(st.integers(0, 200_000), min_size=1, max_size=2 * BLOCK + 5)
@@ -37,8 +38,8 @@ def test_every_array_says_what_it_is(spec):
 
 
 def test_no_array_is_there_twice():
-    assert len(SPECS) == len(ARRAYS)
-    assert {spec.group for spec in ARRAYS} == set(schema.GROUPS)
+    assert len(SPECS) == len(ARRAYS) + len(FURTHER_ARRAYS)
+    assert {spec.group for spec in (*ARRAYS, *FURTHER_ARRAYS)} == set(schema.GROUPS)
 
 
 @given(COUNTS, st.integers(1, 300), st.integers(1, 100_000), st.integers(1, 100_000))

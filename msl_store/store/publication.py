@@ -22,6 +22,7 @@ import numpy as np
 from msl_store import schema
 from msl_store.digest import column_digest
 from msl_store.errors import BusyError, FormatError, MissingError, NetworkError, UsageError
+from msl_store.layout import Layout
 from msl_store.store.reading import ROOT, UNPUBLISHED
 from msl_store.store.writing import column_object, metadata
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from msl_store.layout import Layout
     from msl_store.store.objects import Body, Objects
 
 PLAN = f"{UNPUBLISHED}/plan.json"
@@ -97,6 +97,20 @@ class Publication:
             claim.release()
         if self.objects.exists(ROOT):
             self._sweep()
+
+    def make_way(self, *, overwrite: bool) -> None:
+        """Do the work of the function of this name."""
+        if overwrite:
+            claim = _Claim(self.objects)
+            claim.take()
+            try:
+                if self.objects.exists(REPLACING) or self._is_ours():
+                    self._clear()
+            finally:
+                claim.release()
+        self._published()
+        if not self.objects.exists(PLAN):
+            self._refuse_foreign_objects()
 
     def _published(self) -> bool:
         """Whether this plan's library is there already; `UsageError` where another one is."""
@@ -240,6 +254,37 @@ def commit_block(objects: Objects, block: int, writer: BlockObjects, record: Rec
 def joined(records: Sequence[Mapping[str, Any]], path: str, dtype: str) -> NDArray[Any]:
     """Return one column of all blocks' records, which hold their columns as nested lists."""
     return np.concatenate([np.asarray(record["columns"][path], dtype) for record in records])
+
+
+def make_way(objects: Objects, *, overwrite: bool) -> None:
+    """Find out whether a new library may go to a place, long before it is written; with `overwrite`, clear the place.
+
+    Raises
+    ------
+    UsageError
+        The place holds a library and is not to be overwritten, or objects of something else.
+    BusyError
+        Another run is writing there.
+    """
+    Publication(objects, Layout(0, {}), {}, "").make_way(overwrite=overwrite)
+
+
+@contextmanager
+def held(objects: Objects) -> Iterator[None]:
+    """Hold a place for this run, as a library's target is held while it is written.
+
+    Raises
+    ------
+    BusyError
+        Another run holds it.
+    """
+    claim = _Claim(objects)
+    claim.take()
+    try:
+        with claim.beating():
+            yield
+    finally:
+        claim.release()
 
 
 def _record_path(block: int) -> str:

@@ -19,6 +19,7 @@ from msl_store.blockwise import run_blocks
 from msl_store.digest import joint_digest
 from msl_store.errors import MissingError, UsageError
 from msl_store.layout import Layout, library_sizes
+from msl_store.splits import RULE, SPLITS, split_of
 from msl_store.store import Publication, joined
 from msl_store.version import software
 
@@ -260,8 +261,9 @@ def _columns(
         "images/rotation": np.array(kind.rotations),
     }
     for spec in layout.arrays:
-        if spec.kind == "column" and spec.path not in columns:
+        if spec.kind == "column" and spec.path not in {*columns, "instances/split"}:
             columns[spec.path] = joined(records, spec.path, spec.dtype)
+    columns["instances/split"] = split_of(columns["instances/id"].tolist())
     return columns
 
 
@@ -287,6 +289,8 @@ def _groups(
     return {
         "instances": {
             "origins": list(origins),
+            "splits": list(SPLITS),
+            "split_rule": RULE,
             **schema.instance_attributes(columns["instances/id"], columns["instances/status"]),
         },
         "images": kind.attributes_of_images(),

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from msl_store.shapes import Mesh, Occupancy, PointCloud
     from msl_store.simulation import simulate
     from msl_store.store import Cache
+    from msl_store.subsetting import subset
+    from msl_store.verification import verify
 
 _HOMES = {
     "Cache": "store:Cache",
@@ -41,6 +43,8 @@ _HOMES = {
     "PointCloud": "shapes:PointCloud",
     "open": "library:open_library",
     "simulate": "simulation:simulate",
+    "subset": "subsetting:subset",
+    "verify": "verification:verify",
     "write": "edition:write_edition",
 }
 
@@ -63,6 +67,8 @@ __all__ = [
     "__version__",
     "open",
     "simulate",
+    "subset",
+    "verify",
     "write",
 ]
 

@@ -10,6 +10,7 @@ import typer
 
 from msl_store.cli_cache import app as cache_app
 from msl_store.cli_images import microscopes, ome
+from msl_store.cli_library import info, subset, verify
 from msl_store.cli_options import (
     IntervalOption,
     LabellingOption,
@@ -61,35 +62,6 @@ app.add_typer(cache_app, name="cache")
 def options(verbose: Verbosity = 0, quiet: Quiet = False) -> None:
     """Choose how much is said."""
     set_verbosity(verbose=verbose, quiet=quiet)
-
-
-@app.command()
-def info(url: Url, option: StorageOption = None, as_json: JsonFlag = False) -> None:
-    """Say what a library holds: instances, parts, images, provenance, licence."""
-    from msl_store.library import open_library
-
-    library = open_library(url, storage_options(option))
-    table = library.table
-    parts = {str(name): int(table[str(name)].sum()) for name in table if str(name).startswith("has_")}
-    found = {
-        "url": library.url,
-        **library.attributes,
-        "instances": len(library),
-        **parts,
-        "microscopes": [microscope["name"] for microscope in library.microscopes],
-        "views": library.views,
-        "findings": len(library.findings),
-        "arrays": {path: list(array.shape) for path, array in library.store.arrays.items()},
-        "bytes_uncompressed": library.store.uncompressed_bytes,
-    }
-    lines = [
-        f"{found.get('title', 'library')} at {library.url}",
-        f"{len(library)} instances; " + ", ".join(f"{name[4:]} {count}" for name, count in parts.items()),
-        f"images: {', '.join(found['microscopes'])} x {', '.join(found['views'])}",
-        f"{size_text(found['bytes_uncompressed'])} uncompressed; {len(library.findings)} findings",
-        f"licence {library.license}; cite: {found.get('citation', 'see the source')}",
-    ]
-    show(found, as_json=as_json, text="\n".join(lines))
 
 
 @app.command()
@@ -195,7 +167,7 @@ def cite(
     print(BIBTEX)
 
 
-for command in (scene, timelapse, microscopes, ome):
+for command in (info, subset, verify, scene, timelapse, microscopes, ome):
     app.command()(command)
 
 

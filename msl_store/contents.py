@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from msl_store.digest import instance_digest
 from msl_store.errors import UsageError
 from msl_store.schema import GRID_EDGES
 from msl_store.shapes import Mesh, Occupancy, PointCloud
@@ -86,6 +87,19 @@ class Instance:
     sdf: NDArray[np.float16] | None = None
     voxel_grid: Mapping[int, NDArray[np.bool_]] | None = None
 
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the arrays, 32 bytes: what a library has in ``instances/digest`` where all parts were read."""
+        return instance_digest(
+            mesh=self.mesh,
+            point_cloud=self.point_cloud,
+            occupancy=self.occupancy,
+            images=self.images,
+            present=self.present,
+            sdf=self.sdf,
+            voxel_grid=self.voxel_grid,
+        )
+
 
 class Contents:
     """What each row of a store has; the columns that say so are read together at first need."""
@@ -110,7 +124,7 @@ class Contents:
 
     def has(self, part: str) -> NDArray[np.bool_]:
         """Return which rows have one of `PARTS`, or ``normals``; of ``images``, any."""
-        if part == "images":
+        if part == "images" and "images/present" in self._index:
             return np.asarray(self.images_present.any(axis=(1, 2)))
         column = self._index.get(f"instances/has_{part}")
         return np.zeros(len(self._store.ids), np.bool_) if column is None else column
@@ -148,7 +162,7 @@ class Contents:
         wants = [dict(self.wants(row, parts)) for row in rows]
         values = iter(self._store.read([want for row_wants in wants for want in row_wants.values()]))
         for row, row_wants in zip(rows, wants, strict=True):
-            yield self._instance(row, {path: next(values) for path in row_wants})
+            yield self.assembled(row, {path: next(values) for path in row_wants})
 
     @property
     def columns(self) -> list[Want]:
@@ -170,7 +184,8 @@ class Contents:
         if "images" in parts and self.images_present[row].any():
             yield self.image_path, Want(self.image_path, (one,), self.present(self.image_path))
 
-    def _instance(self, row: int, values: Mapping[str, NDArray[Any]]) -> Instance:
+    def assembled(self, row: int, values: Mapping[str, NDArray[Any]]) -> Instance:
+        """Return a row as an instance, from what its `wants` brought by path."""
         mesh = cloud = occupancy = images = None
         if "mesh/vertices" in values:
             mesh = Mesh(values["mesh/vertices"], values["mesh/faces"])

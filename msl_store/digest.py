@@ -45,12 +45,24 @@ def instance_digest(
         *(() if sdf is None else (sdf,)),
         *(grid for _, grid in grids),
     ):
-        if array is None:
-            state.update(b"-")
-            continue
-        state.update(f"{array.dtype.str}{array.shape}".encode())
-        state.update(np.ascontiguousarray(array).data)
+        _count(state, array)
     return state.digest()
+
+
+def column_digest(values: NDArray[Any]) -> str:
+    """Return the SHA-256 of a column with its dtype and shape, in hexadecimal digits."""
+    state = hashlib.sha256()
+    _count(state, values.astype(values.dtype.newbyteorder("<"), copy=False))
+    return state.hexdigest()
+
+
+def _count(state: hashlib._Hash, array: NDArray[Any] | None) -> None:
+    """Count an array with its dtype and shape, or that there is none."""
+    if array is None:
+        state.update(b"-")
+        return
+    state.update(f"{array.dtype.str}{array.shape}".encode())
+    state.update(np.ascontiguousarray(array).data)
 
 
 def joint_digest(ids: Iterable[int], digests: Iterable[bytes]) -> str:

@@ -9,17 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msl_store.schema import (
-    ARRAYS,
-    BLOCK,
-    GRID_EDGES,
-    IMAGE_SHAPE,
-    MICROSCOPES,
-    RAGGED_SHARD_CHUNKS,
-    SAMPLES,
-    SPECS,
-    VIEWS,
-)
+from msl_store.schema import ARRAYS, BLOCK, GRID_EDGES, IMAGE_SHAPE, MICROSCOPES, RAGGED_SHARD_CHUNKS, SAMPLES, VIEWS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -107,12 +97,16 @@ class Layout:
 
     def counts(self, path: str) -> tuple[int, ...]:
         """Return how many rows every instance has in a ragged array."""
-        return self.vertex_counts if SPECS[path].dims[0] == "vertex" else self.face_counts
+        return self.vertex_counts if self.spec(path).dims[0] == "vertex" else self.face_counts
+
+    def spec(self, path: str) -> ArraySpec:
+        """Return one of the arrays by its path."""
+        return next(spec for spec in self.arrays if spec.path == path)
 
     def starts(self, path: str) -> tuple[NDArray[np.int64], int]:
         """Return the first row of every instance in a ragged array, and that array's length, both in rows."""
         counts = np.asarray(self.counts(path), np.int64)
-        chunk = SPECS[path].chunk[0]
+        chunk = self.spec(path).chunk[0]
         shard = chunk * RAGGED_SHARD_CHUNKS
         padded = -(-counts // chunk) * chunk
         starts = np.zeros(self.instances, np.int64)
@@ -146,9 +140,11 @@ def object_of(path: str, chunks_per_shard: Sequence[int], chunk: Sequence[int]) 
     >>> object_of("images/counts", (64, 3, 6, 1, 1), (65, 1, 2, 0, 0))
     ('images/counts/c/1/0/0/0/0', 26)
     """
-    where = "/".join(str(c // n) for c, n in zip(chunk, chunks_per_shard, strict=True))
-    inner = [c % n for c, n in zip(chunk, chunks_per_shard, strict=True)]
-    return f"{path}/c/{where}", int(np.ravel_multi_index(inner, chunks_per_shard))
+    name, number = f"{path}/c", 0
+    for c, n in zip(chunk, chunks_per_shard, strict=True):
+        name += f"/{c // n}"
+        number = number * n + c % n
+    return name, number
 
 
 FIXED_SIZES: Mapping[str, int] = {

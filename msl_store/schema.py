@@ -13,6 +13,7 @@ Four kinds of array make up a library:
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
@@ -102,6 +103,7 @@ ARRAYS = (
     _column("instances/id", "int64", "1", "3DMSL id"),
     _column("instances/origin", "uint16", "1", "archive that the instance came from: position in `origins`"),
     _column("instances/status", "uint8", "1", "0 complete, 1 partial, 2 set aside (no good part)"),
+    _column("instances/split", "uint8", "1", "0 train, 1 val, 2 test, by a hash of the id: see `split_rule`"),
     _column("instances/has_mesh", "bool", "1", "the mesh is here"),
     _column("instances/has_point_cloud", "bool", "1", "the point cloud is here"),
     _column("instances/has_normals", "bool", "1", "the point cloud has normals"),
@@ -352,6 +354,22 @@ def check(url: str, attributes: Mapping[str, Any], arrays: Mapping[str, Sequence
             continue
         if dims is None or tuple(dims) != spec.dims:
             raise FormatError(f"{url}: {path} has dims {dims}, schema version {version} has {spec.dims}")
+
+
+def counts(columns: Mapping[str, NDArray[Any]]) -> dict[str, int]:
+    """Return how many instances a library has of every status, with every part, and how many findings.
+
+    >>> counts({"instances/status": np.array([0, 0, 1]), "instances/has_mesh": np.array([True, True, False])})
+    {'complete': 2, 'partial': 1, 'set_aside': 0, 'has_mesh': 2}
+    """
+    status = columns.get("instances/status", np.zeros(0, np.uint8))
+    found = {name: int((status == number).sum()) for number, name in enumerate(STATUS)}
+    for path, values in columns.items():
+        if path.startswith("instances/") and values.dtype == np.bool_ and values.ndim == 1:
+            found[path.partition("/")[2]] = int(values.sum())
+    if "instances/findings" in columns:
+        found["findings"] = len(json.loads(columns["instances/findings"].tobytes() or b"[]"))
+    return found
 
 
 def instance_attributes(ids: NDArray[np.int64], status: NDArray[np.uint8]) -> dict[str, Any]:

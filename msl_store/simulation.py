@@ -102,7 +102,13 @@ def simulate(
         microscope, views=views, z=z, frames=frames, interval_s=interval_s, labelling=labelling, psf=psf, mode=mode,
         noise=noise, seed=seed, tolerance=tolerance,
     )  # fmt: skip
-    provenance = {"source": library.url, "source_digest": library.digest, **experiment.provenance()}
+    lineage = {"source_lineage": list(library.lineage[1:])} if len(library.lineage) > 1 else {}
+    provenance = {
+        "source": library.url,
+        "source_digest": library.digest,
+        **lineage,
+        **experiment.provenance(),
+    }
     sizes, dtype = experiment.sizes, experiment.dtype
     rows = library.rows_of(library.ids)
     part = part_rows(math.prod(sizes.values()) * dtype.itemsize)

@@ -147,6 +147,7 @@ def expose(
     labelling: Labelling | None = None,
     frames: int | None = None,
     psf: Psf | None = None,
+    device: Literal["cpu", "gpu", "auto"] = "cpu",
 ) -> NDArray[Any]:
     """Return one shape's images under one microscope.
 
@@ -178,6 +179,8 @@ def expose(
         Consecutive frames of a film. The emitters blink and bleach alike in every view and plane.
     psf : Psf, optional
         In place of the microscope's own, as of `msl_store.optics.imaging.expected_images`.
+    device : {"cpu", "gpu", "auto"}
+        Where images are computed, as of `msl_store.optics.imaging.expected_images`.
 
     Returns
     -------
@@ -202,6 +205,7 @@ def expose(
             brightness=one,
             psf=psf,
             tolerance=tolerance,
+            device=device,
         )
         if noise:
             setting: dict[str, Any] = {"published": published, "instance": instance, "seed": seed}

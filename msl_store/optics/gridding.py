@@ -34,18 +34,26 @@ class Window:
 
     def transform(self, frequency: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return its Fourier transform at frequencies in cycles per cell."""
-        nodes, weights = gauss_legendre(24 + 8 * self.width)
-        cells = nodes * self.width / 2
-        values = self(cells) * weights * self.width / 2
-        phases = 2 * np.pi * np.asarray(frequency)[:, None] * cells
-        result: NDArray[np.float64] = np.einsum("fc,c->f", np.cos(phases), values)
+        result: NDArray[np.float64] = self._shifted(frequency, (0,))[0]
         return result
 
     def aliasing(self, modes: NDArray[np.float64], grid: int) -> NDArray[np.float64]:
         """Return, for modes of a grid, the sum of the transform at their aliases relative to themselves."""
-        shifts = (-2, -1, 1, 2)
-        aliases = sum(np.abs(self.transform((modes + shift * grid) / grid)) for shift in shifts)
-        result: NDArray[np.float64] = aliases / np.abs(self.transform(modes / grid))
+        own, *aliases = np.abs(self._shifted(modes / grid, (0, -2, -1, 1, 2)))
+        result: NDArray[np.float64] = sum(aliases) / own
+        return result
+
+    def _shifted(self, frequency: NDArray[np.float64], shifts: tuple[int, ...]) -> NDArray[np.float64]:
+        # the transform at frequencies plus shifts, (shift, frequency): a cosine of a sum, over half the even window
+        nodes, weights = gauss_legendre(24 + 8 * self.width)
+        half = nodes > 0
+        cells = nodes[half] * self.width / 2
+        values = self(cells) * weights[half] * self.width
+        turns = 2 * np.pi * np.asarray(shifts)[:, None] * cells
+        phases = 2 * np.pi * np.asarray(frequency)[:, None] * cells
+        result: NDArray[np.float64] = np.einsum("fc,sc->sf", np.cos(phases), values * np.cos(turns))
+        if any(shifts):
+            result -= np.einsum("fc,sc->sf", np.sin(phases), values * np.sin(turns))
         return result
 
     def table(self, rows: int) -> NDArray[np.float64]:
@@ -98,14 +106,15 @@ def spread(
     """Add every emitter within reach to a grid, (row, column, term), with its depth's weights and its brightness.
 
     ``weights`` is `SeparablePsf.weights`; ``table`` is `Window.table`; the middle of the grid is the optical axis.
+    Loops over terms and cells run several at a time where the terms are a multiple of 8.
     """
     real = grid.dtype.type
-    side, terms = grid.shape[1], grid.shape[2]
     rows, width = table.shape[0] - 1, table.shape[1]
+    side, terms = grid.shape[1], grid.shape[2]
     flat = grid.reshape(grid.size)
     term = np.empty(terms, grid.dtype)
     line = np.empty(terms * width, grid.dtype)
-    start = 0.5 * side - 0.5 * width
+    left_edge, top_edge = 0.5 * side - 0.5 * width, 0.5 * grid.shape[0] - 0.5 * width
     for i in range(len(placed)):
         x, y = placed[i, 0], placed[i, 1]
         if abs(x) > reach_um or abs(y) > reach_um:
@@ -126,7 +135,7 @@ def spread(
                 + after * weights[row + 2, k]
                 + beyond * weights[row + 3, k]
             )
-        left, top = x * cells_per_um + start, y * cells_per_um + start
+        left, top = x * cells_per_um + left_edge, y * cells_per_um + top_edge
         first_column, first_row = int(np.ceil(left)), int(np.ceil(top))
         offset = (first_column - left) * rows
         j = int(offset)
@@ -150,25 +159,30 @@ def spread(
 def combine(modes: Any, transfer: Any, row_factor: Any, column_factor: Any, spectrum: Any) -> None:
     """Sum terms times their transfer functions, and fold the modes onto the spectrum of the pixel grid.
 
-    ``modes`` (grid rows, band + 1, term) are the transformed terms at column modes 0 to band; ``transfer``
-    (band + 1, band + 1, term) is even in both axes; ``spectrum`` (m, m // 2 + 1), zero on entry, becomes that of a real
-    image of m x m pixels. Factors belong to modes -band to band of the rows and 0 to band of the columns.
+    ``modes`` (grid rows, term, band + 1) are the transformed terms at column modes 0 to band; ``transfer``
+    (band + 1, term, band + 1) is even in both axes; ``spectrum`` (m, m // 2 + 1), zero on entry, becomes that of a real
+    image of m x m pixels. Factors belong to modes -band to band of the rows and 0 to band of the columns. Modes farther
+    than the band from mode 0, in the corners, are left out.
     """
     band = transfer.shape[0] - 1
-    side, pixels, terms = modes.shape[0], spectrum.shape[0], modes.shape[2]
+    side, terms, pixels = modes.shape[0], modes.shape[1], spectrum.shape[0]
+    total = np.empty(band + 1, modes.dtype)
     for r in range(-band, band + 1):
-        grid_row = r % side
-        row, mirror_row = r % pixels, -r % pixels
-        for c in range(band + 1):
-            real = imaginary = transfer[0, 0, 0] * 0
-            for k in range(terms):
-                factor = transfer[abs(r), c, k]
-                real += factor * modes[grid_row, c, k].real
-                imaginary += factor * modes[grid_row, c, k].imag
-            value = complex(real, imaginary) * row_factor[r + band] * column_factor[c]
-            column = c % pixels
-            if column < spectrum.shape[1]:
-                spectrum[row, column] += value
-            mirror_column = -c % pixels
-            if c > 0 and mirror_column < spectrum.shape[1]:
-                spectrum[mirror_row, mirror_column] += value.conjugate()
+        count = int(np.sqrt((band + 0.5) ** 2 - r * r)) + 1
+        total[:] = 0
+        for k in range(terms):
+            factor, mode = transfer[abs(r), k], modes[r % side, k]
+            for c in range(count):
+                total[c] += factor[c] * mode[c]
+        row, mirrored = spectrum[r % pixels], spectrum[-r % pixels]
+        shift = row_factor[r + band]
+        once = min(count, (pixels + 1) // 2)  # columns before the first that is its own mirror image, or folds
+        for c in range(once):
+            row[c] += total[c] * (shift * column_factor[c])
+        for c in range(once, count):
+            value = total[c] * (shift * column_factor[c])
+            column, mirror = c % pixels, -c % pixels
+            if column < len(row):
+                row[column] += value
+            if mirror < len(row):
+                mirrored[mirror] += value.conjugate()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numba
 import numpy as np
 
 if TYPE_CHECKING:
@@ -54,12 +55,24 @@ class Psf(Protocol):
         """Return how bright an emitter at a depth is, shape (n_z,), over and above the profile."""
         ...
 
+    def gain_turn_per_um(self, tolerance: float) -> float | None:
+        """Return how fast the gain changes with depth: the frequency in radians per um beyond which it has no more.
+
+        The tolerance is that share of its largest value. 0 where the gain is 1; None where there is no such frequency,
+        so that the planes of a stack share nothing but where all emitters have a gain of 1.
+        """
+        ...
+
 
 class Focusing(Psf, Protocol):
     """A PSF of light of one wavelength, which modalities are put together from."""
 
     def ideal(self, radius_um: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the aberration-free profile in the focal plane, shape (n_r,)."""
+        ...
+
+    def gain_turn_per_um(self, tolerance: float) -> float:
+        """See `Psf`; gains are 1 or Gaussians in depth, so that those of a product add as squares."""
         ...
 
 
@@ -134,6 +147,10 @@ class Lens:
         """See `Psf`: 1."""
         return np.ones(len(depth_um))
 
+    def gain_turn_per_um(self, tolerance: float) -> float:  # noqa: ARG002
+        """See `Psf`: 0."""
+        return 0.0
+
     def ideal(self, radius_um: NDArray[np.float64]) -> NDArray[np.float64]:
         """See `Focusing`."""
         flat = np.zeros((1, self._nodes(radius_um, np.zeros(1), 0.0)))
@@ -150,13 +167,10 @@ class Lens:
     def _intensity(self, radius: NDArray[np.float64], angle: NDArray[np.float64]) -> NDArray[np.float64]:
         theta, weights = self._pupil(angle.shape[1])
         argument = 2 * math.pi / self.wavelength_um * radius[:, None] * (self.microscope.n_sample * np.sin(theta))
-        cosine, sine = np.cos(angle), np.sin(angle)
+        cosine, sine = np.ascontiguousarray(np.cos(angle).T), np.ascontiguousarray(np.sin(angle).T)
         intensity = np.zeros((len(radius), len(angle)))
         for order, share, amplitude in self._amplitudes(theta, weights):
-            bessel = _bessel(order, argument) * amplitude
-            real = np.einsum("rs,zs->rz", bessel, cosine)
-            imaginary = np.einsum("rs,zs->rz", bessel, sine)
-            intensity += share * (real * real + imaginary * imaginary)
+            _add_squared(_bessel(order, argument) * amplitude, cosine, sine, share, intensity)
         return intensity
 
     def _pupil(self, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -172,7 +186,7 @@ class Lens:
         ends = np.array([depth.min(initial=0.0), depth.max(initial=0.0)])
         turn = float(np.ptp(self._phase(probe, ends, displacement), axis=1).max())
         turn += wavenumber * aperture(m) * float(np.abs(radius).max(initial=0.0))
-        return math.ceil(turn / 3) + 24
+        return 8 * math.ceil(turn / 24 + 3)
 
     def _phase(self, sine: NDArray[np.float64], z: NDArray[np.float64], displacement: float) -> NDArray[np.float64]:
         m = self.microscope
@@ -246,6 +260,10 @@ class Gaussian:
         values: NDArray[np.float64] = np.exp(-(away**2) / (2 * self.axial_um**2))
         return values
 
+    def gain_turn_per_um(self, tolerance: float) -> float:
+        """See `Psf`."""
+        return gaussian_turn_per_um(self.axial_um, tolerance)
+
     def ideal(self, radius_um: NDArray[np.float64]) -> NDArray[np.float64]:
         """See `Focusing`."""
         values: NDArray[np.float64] = np.exp(-(radius_um**2) / (2 * self.lateral_um**2))
@@ -261,6 +279,11 @@ class Gaussian:
         return np.repeat(self.ideal(radius_um)[:, None], len(depth_um), axis=1)
 
 
+def gaussian_turn_per_um(deviation_um: float, tolerance: float) -> float:
+    """Return where a Gaussian's spectrum, ``exp(-(k deviation)^2 / 2)``, has fallen to the tolerance."""
+    return math.sqrt(-2 * math.log(tolerance)) / deviation_um
+
+
 @lru_cache(maxsize=64)
 def gauss_legendre(count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return nodes and weights of the Gauss-Legendre rule on [-1, 1], by Newton's method from Tricomi's estimate.
@@ -268,13 +291,30 @@ def gauss_legendre(count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]
     numpy's rule takes the eigenvalues of a matrix and may depend on LAPACK's threads in the last bit.
     """
     x = np.cos(np.pi * (np.arange(count, 0, -1) - 0.25) / (count + 0.5))
-    for _ in range(6):
+    for _ in range(4):
         before, value = np.ones_like(x), x
         for degree in range(2, count + 1):
             before, value = value, ((2 * degree - 1) * x * value - (degree - 1) * before) / degree
         slope = count * (x * value - before) / (x * x - 1)
         x = x - value / slope
     return x, 2 / ((1 - x * x) * slope * slope)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _add_squared(pupil: Any, cosine: Any, sine: Any, share: float, intensity: Any) -> None:
+    # adds share |sum over s of pupil[r, s] (cosine + i sine)[s, z]|^2 to intensity[r, z]
+    real, imaginary = np.empty(cosine.shape[1]), np.empty(cosine.shape[1])
+    for r in range(len(pupil)):
+        real[:] = 0.0
+        imaginary[:] = 0.0
+        for s in range(len(cosine)):
+            factor, c, d = pupil[r, s], cosine[s], sine[s]
+            for z in range(len(real)):
+                real[z] += factor * c[z]
+                imaginary[z] += factor * d[z]
+        total = intensity[r]
+        for z in range(len(real)):
+            total[z] += share * (real[z] * real[z] + imaginary[z] * imaginary[z])
 
 
 def _leg(index: float, sine: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -76,6 +76,10 @@ class MeasuredPsf:
         measured: NDArray[np.float64] = ((away > 0) & (away < self._span_um)).astype(np.float64)
         return measured
 
+    def gain_turn_per_um(self, tolerance: float) -> None:  # noqa: ARG002
+        """See `msl_store.optics.lens.Psf`: the gain has a step."""
+        return
+
     def profiles(
         self, radius_um: NDArray[np.float64], depth_um: NDArray[np.float64], immersion_displacement_um: float
     ) -> NDArray[np.float64]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numba
 import numpy as np
 
-from msl_store.optics.lens import focal_depth_um, gauss_legendre
+from msl_store.optics.interpolation import shares, step_for
+from msl_store.optics.lens import focal_depth_um, gauss_legendre, gaussian_turn_per_um
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from msl_store.optics.lens import Focusing
     from msl_store.optics.microscope import Microscope
 
-_STEPS = 64  # radial samples per period of the finest detail; six-point interpolation between them errs by 4e-9
+_ERROR = 4e-9  # of interpolation between the samples that a pinhole averages
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,10 @@ class Squared:
     def gain(self, depth_um: NDArray[np.float64], immersion_displacement_um: float) -> NDArray[np.float64]:
         """See `msl_store.optics.lens.Psf`."""
         return self.base.gain(depth_um, immersion_displacement_um) ** 2
+
+    def gain_turn_per_um(self, tolerance: float) -> float:
+        """See `msl_store.optics.lens.Psf`."""
+        return math.sqrt(2) * self.base.gain_turn_per_um(tolerance)
 
     def profiles(
         self, radius_um: NDArray[np.float64], depth_um: NDArray[np.float64], immersion_displacement_um: float
@@ -89,6 +94,10 @@ class Confocal:
         gains = (lens.gain(depth_um, immersion_displacement_um) for lens in (self.excitation, self.emission))
         return next(gains) * next(gains)
 
+    def gain_turn_per_um(self, tolerance: float) -> float:
+        """See `msl_store.optics.lens.Psf`."""
+        return math.hypot(*(lens.gain_turn_per_um(tolerance) for lens in (self.excitation, self.emission)))
+
     def profiles(
         self, radius_um: NDArray[np.float64], depth_um: NDArray[np.float64], immersion_displacement_um: float
     ) -> NDArray[np.float64]:
@@ -101,11 +110,13 @@ class Confocal:
         confocal: NDArray[np.float64] = lit * seen / best[0, 0]
         return confocal
 
+    @property
+    def _step_um(self) -> float:
+        return step_for(_ERROR, 2 * math.pi * self.emission.cutoff_per_um)
+
     def _samples(self, radius: NDArray[np.float64]) -> NDArray[np.float64]:
-        step = 1 / (_STEPS * self.emission.cutoff_per_um)
-        far = radius.max(initial=0.0) + self.pinhole_um / 2
-        samples: NDArray[np.float64] = step * np.arange(math.ceil(far / step) + 5)
-        return samples
+        far = float(radius.max(initial=0.0)) + self.pinhole_um / 2
+        return self._step_um * np.arange(math.ceil(far / self._step_um) + 8, dtype=np.float64)
 
     def _through(self, radius: NDArray[np.float64], table: NDArray[np.float64]) -> NDArray[np.float64]:
         # the mean over the pinhole's disk: Gauss-Legendre in the radius, and equal steps of the angle
@@ -115,10 +126,8 @@ class Confocal:
         share = weights * away
         half_turns = math.ceil(turn) + 12
         cosines = np.cos(np.pi * (np.arange(half_turns) + 0.5) / half_turns)
-        mirrored = np.ascontiguousarray(np.concatenate([table[2:0:-1], table]))
         seen = np.zeros((len(radius), table.shape[1]))
-        step = 1 / (_STEPS * self.emission.cutoff_per_um)
-        _average(radius / step, away / step, share / share.sum() / half_turns, cosines, mirrored, seen)
+        _average(radius / self._step_um, away / self._step_um, share / share.sum() / half_turns, cosines, table, seen)
         return seen
 
 
@@ -156,6 +165,11 @@ class LightSheet:
         sheet: NDArray[np.float64] = np.exp(-4 * math.log(2) * away**2)
         return sheet * self.emission.gain(depth_um, immersion_displacement_um)
 
+    def gain_turn_per_um(self, tolerance: float) -> float:
+        """See `msl_store.optics.lens.Psf`."""
+        sheet = gaussian_turn_per_um(self.sheet_um / math.sqrt(8 * math.log(2)), tolerance)
+        return math.hypot(sheet, self.emission.gain_turn_per_um(tolerance))
+
     def profiles(
         self, radius_um: NDArray[np.float64], depth_um: NDArray[np.float64], immersion_displacement_um: float
     ) -> NDArray[np.float64]:
@@ -165,18 +179,22 @@ class LightSheet:
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _average(radii: Any, away: Any, share: Any, cosines: Any, table: Any, seen: Any) -> None:
-    # lengths in samples of the table, which begins two samples before radius zero
+    # lengths in samples of the table, which is even in the radius; first the share of every sample, then their sum
+    total, point = np.zeros(len(table)), np.empty(12)
     for r in range(len(radii)):
+        low, high = len(table), 0
         for p in range(len(away)):
             for a in range(len(cosines)):
                 square = radii[r] ** 2 + away[p] ** 2 - 2 * radii[r] * away[p] * cosines[a]
                 position = math.sqrt(max(square, 0.0))
-                j = int(position)
-                t = position - j
-                for k in range(6):
-                    factor = share[p]
-                    for other in range(6):
-                        if other != k:
-                            factor *= (t + 2 - other) / (k - other)
-                    for z in range(table.shape[1]):
-                        seen[r, z] += factor * table[j + k, z]
+                first = int(position)
+                shares(position - first, point)
+                for k in range(12):
+                    total[abs(first + k - 5)] += share[p] * point[k]
+                low, high = min(low, max(first - 5, 0)), max(high, first + 7, 6 - first)
+        mean = seen[r]
+        for j in range(low, high):
+            row, factor = table[j], total[j]
+            for z in range(len(mean)):
+                mean[z] += factor * row[z]
+            total[j] = 0.0

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from msl_store.optics.interpolation import step_for
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from msl_store.optics.lens import Psf
 
-SIX_POINT = 225 / 64 / 720
-"""Largest ``|(t+2)...(t-3)| / 6!`` on [0, 1]: the error of six-point interpolation."""
 FOUR_POINT = 9 / 16 / 24
-"""The same for four points."""
+"""Largest ``|(t+1)t(t-1)(t-2)| / 4!`` on [0, 1]: the error of four-point interpolation."""
 _NONE = 1e-12  # a depth dimmer than this share of the brightest has no light
 
 
@@ -97,29 +97,24 @@ def separate(
         The tables.
     """
     low, high = depth_range_um
-    axial = psf.turn_per_um
-    nodes, signs = chebyshev(low, high, axial)
-
-    finest = 2 * math.pi * psf.cutoff_per_um
-    radius_step = (tolerance / 20 / SIX_POINT) ** (1 / 6) / finest
-    radii = radius_step * np.arange(math.ceil(radius_um / radius_step) + 4)
+    nodes, signs = chebyshev(low, high, psf.turn_per_um, tolerance)
+    radii = even_radii(psf, radius_um, tolerance)
     table = psf.profiles(radii, nodes, immersion_displacement_um)
-    ring = table * (radii[:, None] + radius_step / 8)
-    peaks, light = np.abs(table).max(axis=0), np.abs(ring.sum(axis=0))
+    rings = ring_areas(radii)
+    peaks, light = np.abs(table).max(axis=0), np.abs(np.einsum("rz,r->z", table, rings))
     peaks, light = np.maximum(peaks, _NONE * peaks.max()), np.maximum(light, _NONE * light.max())
     judged = np.maximum(peaks, dim * peaks.max()), np.maximum(light, dim * light.max())
-    profiles, node_weights = _factorise(table, radii, judged, tolerance * 0.8)
+    profiles, node_weights = _factorise(table, rings, judged, tolerance * 0.8)
 
-    depth_step = (tolerance / 20 / FOUR_POINT) ** (1 / 4) / axial
-    depths = low + depth_step * (np.arange(math.ceil((high - low) / depth_step) + 4) - 1)
+    depth_step, depths = even_depths(psf.turn_per_um, depth_range_um, tolerance)
     fine = barycentric(nodes, signs, depths)
     weights = np.einsum("dn,kn->dk", fine, np.ascontiguousarray(node_weights.T))
 
-    beyond = (light - np.cumsum(ring, axis=0)) / judged[1]
+    beyond = (light - np.cumsum(table * rings[:, None], axis=0)) / judged[1]
     kept = np.flatnonzero((beyond <= tolerance / 8).all(axis=1))
-    spread = radii[kept[0]] if len(kept) and kept[0] < len(radii) - 4 else radii[-1]
+    spread = radii[kept[0]] if len(kept) and kept[0] < len(radii) - 7 else radii[-1]
     return SeparablePsf(
-        radius_step_um=radius_step,
+        radius_step_um=float(radii[1]),
         profiles=profiles,
         depth_start_um=low,
         depth_step_um=depth_step,
@@ -127,46 +122,84 @@ def separate(
         node_weights=node_weights,
         peaks=judged[0],
         peak=float(peaks.max()),
-        light_um2=float(light.max()) * 2 * math.pi * radius_step,
+        light_um2=float(light.max()),
         spread_um=float(spread),
     )
 
 
+def even_radii(psf: Psf, radius_um: float, tolerance: float) -> NDArray[np.float64]:
+    """Return radii 0, 1, 2, ... steps, past the largest, between which twelve points serve to the tolerance."""
+    step = step_for(tolerance / 20, 2 * math.pi * psf.cutoff_per_um)
+    return step * np.arange(math.ceil(radius_um / step) + 7, dtype=np.float64)
+
+
+def ring_areas(radii: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what to multiply samples at radii 0, 1, 2, ... steps by for the integral over the plane.
+
+    The trapezoidal rule for ``2 pi r h(r)``, with the Euler-Maclaurin correction at 0.
+    """
+    step = radii[1]
+    areas: NDArray[np.float64] = 2 * math.pi * step * radii
+    areas[0] = 2 * math.pi * step**2 / 12
+    return areas
+
+
+def even_depths(
+    turn_per_um: float, depth_range_um: tuple[float, float], tolerance: float
+) -> tuple[float, NDArray[np.float64]]:
+    """Return the distance and the places of depths between which four points serve; see `SeparablePsf.weights`."""
+    low, high = depth_range_um
+    step = float((tolerance / 20 / FOUR_POINT) ** (1 / 4) / turn_per_um)
+    return step, low + step * np.arange(-1, math.ceil((high - low) / step) + 3, dtype=np.float64)
+
+
 def _factorise(
     table: NDArray[np.float64],
-    radii: NDArray[np.float64],
+    rings: NDArray[np.float64],
     judged: tuple[NDArray[np.float64], NDArray[np.float64]],
     tolerance: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     # rows are weighted by area; columns (depths) to equal size, but for the dim ones
     peak, light = judged
-    ring = radii[:, None] + radii[1] / 8
-    area = np.sqrt(ring)
+    area = np.sqrt(rings)[:, None]
     own = np.abs(table).max(axis=0)
-    size = np.sqrt((table * table * ring).sum(axis=0)) * (peak / np.maximum(own, _NONE * own.max()))
+    size = np.sqrt(np.einsum("rz,rz,r->z", table, table, rings)) * (peak / np.maximum(own, _NONE * own.max()))
     size = np.maximum(size, _NONE * size.max())
-    target = table * area / size
+    target = table * (area / size)
     rest = target.copy()
+    # an error below the tolerance everywhere, and in its integral, leaves no more than this of a column's square
+    enough = tolerance**2 * peak * light / size**2
     basis: list[NDArray[np.float64]] = []
     while len(basis) < table.shape[1]:
-        column = rest[:, np.argmax((rest * rest).sum(axis=0))].copy()
+        squares = np.einsum("rz,rz->z", rest, rest)
+        if basis and (squares <= enough).all():
+            error = np.abs(rest) * (size / area)
+            worst, lost = error.max(axis=0), np.einsum("rz,r->z", error, rings)
+            if (worst <= tolerance * peak).all() and (lost <= tolerance * light).all():
+                break
+        column = rest[:, np.argmax(squares)].copy()
         for known in basis:
             column -= known * (known * column).sum()
         column /= np.sqrt((column * column).sum())
         basis.append(column)
         rest -= column[:, None] * np.einsum("rz,r->z", rest, column)
-        error = np.abs(rest) / area * size
-        if (error.max(axis=0) <= tolerance * peak).all() and ((error * ring).sum(axis=0) <= tolerance * light).all():
-            break
     vectors = np.array(basis)
     coefficients = np.einsum("kr,zr->zk", vectors, np.ascontiguousarray(target.T))
     return np.ascontiguousarray((vectors / area[:, 0]).T), coefficients * size[:, None]
 
 
-def chebyshev(low: float, high: float, turn_per_um: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return enough Chebyshev nodes for functions with an axial band, and their barycentric weights."""
-    half_turn = turn_per_um * (high - low) / 2
-    count = math.ceil(half_turn + 8 * half_turn ** (1 / 3)) + 12
+def chebyshev(
+    low: float, high: float, turn_per_um: float, tolerance: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return enough Chebyshev nodes for functions with an axial band, and their barycentric weights.
+
+    The coefficients of a wave of ``x`` radians on half the range are Bessel functions ``J_n(x)``, which for
+    ``n = x + c x^(1/3)`` fall as ``Ai(2^(1/3) c)``, that is as ``exp(-2/3 (2^(1/3) c)^(3/2))`` (F. Olver et al., NIST
+    Handbook of Mathematical Functions, Cambridge University Press (2010), 9.7.5 and 10.19.8).
+    """
+    half_turn, digits = turn_per_um * (high - low) / 2, 2 - math.log10(tolerance)
+    margin = (1.5 * math.log(10) * digits) ** (2 / 3) / 2 ** (1 / 3)
+    count = math.ceil(half_turn + margin * half_turn ** (1 / 3) + digits) + 2
     angles = np.pi * (np.arange(count) + 0.5) / count
     nodes = (low + high) / 2 + (high - low) / 2 * np.cos(angles)
     return nodes, np.sin(angles) * (-1.0) ** np.arange(count)
@@ -184,35 +217,4 @@ def barycentric(
     term = weights / np.where(hit, 1.0, gap)
     matrix = np.where(hit.any(axis=1)[:, None], hit.astype(np.float64), term)
     result: NDArray[np.float64] = matrix / matrix.sum(axis=1)[:, None]
-    return result
-
-
-def radial(psf: SeparablePsf, radius_um: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Evaluate the radial profiles at radii within the table, in um, shape (n,): the values u_k, (n, n_term)."""
-    return interpolated(psf.profiles, radius_um / psf.radius_step_um)
-
-
-def interpolated(table: NDArray[np.float64], position: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Interpolate profiles, which are even in the radius, between six points.
-
-    Parameters
-    ----------
-    table : ndarray of float64, shape (n_radius, n_term)
-        Profiles at radii 0, 1, 2, ... steps.
-    position : ndarray of float64, shape (n,)
-        Radii in steps.
-
-    Returns
-    -------
-    ndarray of float64, shape (n, n_term)
-    """
-    start = np.floor(position).astype(np.int64)
-    t = position - start
-    result = np.zeros((len(position), table.shape[1]))
-    offsets = range(-2, 4)
-    for offset in offsets:
-        others = [other for other in offsets if other != offset]
-        factor = np.prod([(t - other) / (offset - other) for other in others], axis=0)
-        row = np.minimum(np.abs(start + offset), len(table) - 1)
-        result += factor[:, None] * table[row]
     return result

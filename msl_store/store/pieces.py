@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 Index = Any
 """A slice, or an integer array: positions along one dimension."""
 
+Axis = Any
+"""The same after checking: a range, or a non-negative integer array."""
+
 Place = Any
-"""The same after checking: a slice with a start and a stop, or a non-negative integer array."""
+"""Positions within a chunk or an output: a slice with a start and a stop, or a non-negative integer array."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,22 @@ class StoredArray:
 
 
 @dataclass(frozen=True)
+class StoredShard:
+    """A stored object of an array: a shard, or a chunk that is an object of its own.
+
+    Attributes
+    ----------
+    array : StoredArray
+        Whose values it holds.
+    path : str
+        Where it lies below the library's URL.
+    """
+
+    array: StoredArray
+    path: str
+
+
+@dataclass(frozen=True)
 class Want:
     """What to read of one array: an index for every dimension (the outer product of them is read).
 
@@ -72,30 +91,46 @@ class Want:
 
 
 @dataclass(frozen=True)
-class Piece:
-    """A chunk that a `Want` touches.
+class Cut:
+    """What to take of one chunk; for those who know the layout, and read a little of very many instances.
 
     Attributes
     ----------
-    array : StoredArray
-        Whose chunk it is.
     path : str
+        The array.
+    chunk : tuple of int
+        The chunk's position in the grid of chunks, one number a dimension.
+    take : tuple of int, slice or ndarray of int
+        numpy's index into the chunk's values.
+    """
+
+    path: str
+    chunk: tuple[int, ...]
+    take: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Piece(StoredShard):
+    """A chunk that a `Want` or a `Cut` touches.
+
+    Attributes
+    ----------
+    array, path
         The object that holds it.
     number : int
         Its number in that object.
     to, take : tuple of slice or ndarray of int
-        Where its values go in what the want returns, and which of its values these are.
+        Where its values go in what the want returns (for a cut, a position in a list), and which of its values these
+        are.
     """
 
-    array: StoredArray
-    path: str
     number: int
-    to: tuple[Place, ...]
+    to: Any
     take: tuple[Place, ...]
 
 
-def axes_of(array: StoredArray, index: Sequence[Index]) -> list[NDArray[np.int64]]:
-    """Return the positions wanted along every dimension.
+def axes_of(array: StoredArray, index: Sequence[Index]) -> list[Axis]:
+    """Return the positions wanted along every dimension, a slice's as a range.
 
     Raises
     ------
@@ -103,19 +138,19 @@ def axes_of(array: StoredArray, index: Sequence[Index]) -> list[NDArray[np.int64
         One of them is outside the array.
     """
     full = (*index, *(slice(None),) * (len(array.shape) - len(index)))
-    axes = []
+    axes: list[Axis] = []
     for extent, dim, wanted in zip(array.shape, array.dims, full, strict=True):
-        # Not np.arange(extent)[wanted]: the rows of mesh/vertices are a billion, its gaps among them.
-        axis = np.arange(*wanted.indices(extent)) if isinstance(wanted, slice) else np.asarray(wanted, np.int64)
+        if isinstance(wanted, slice):
+            axes.append(range(*wanted.indices(extent)))
+            continue
+        axis = np.asarray(wanted, np.int64)
         if len(axis) and (axis.min() < 0 or axis.max() >= extent):
             raise UsageError(f"{array.path}: {dim} {int(axis.max())} is out of range; allowed: 0 to {extent - 1}")
         axes.append(axis)
     return axes
 
 
-def pieces_of(
-    array: StoredArray, axes: Sequence[NDArray[np.int64]], present: NDArray[np.bool_] | None
-) -> Iterator[Piece]:
+def pieces_of(array: StoredArray, axes: Sequence[Axis], present: NDArray[np.bool_] | None) -> Iterator[Piece]:
     """Yield the chunks that the outer product of some positions touches, but those that are not present."""
     grouped = [list(_by_chunk(axis, extent)) for axis, extent in zip(axes, array.chunk, strict=True)]
     for groups in product(*grouped):
@@ -127,8 +162,16 @@ def pieces_of(
         yield Piece(array, path, number, to, take)
 
 
-def _by_chunk(axis: NDArray[np.int64], extent: int) -> Iterable[tuple[int, Place, Place]]:
+def _by_chunk(axis: Axis, extent: int) -> Iterable[tuple[int, Place, Place]]:
     """Yield, for every chunk that an axis touches: its number, places in the output, places in the chunk."""
+    if isinstance(axis, range):
+        if axis.step == 1:
+            for number in range(axis.start // extent, -(-axis.stop // extent) if axis else 0):
+                first, last = max(axis.start, number * extent), min(axis.stop, (number + 1) * extent)
+                corner = number * extent
+                yield number, slice(first - axis.start, last - axis.start), slice(first - corner, last - corner)
+            return
+        axis = np.asarray(axis, np.int64)
     numbers = axis // extent
     order = np.argsort(numbers, kind="stable")
     edges = np.flatnonzero(np.diff(numbers[order], prepend=-1, append=-1))

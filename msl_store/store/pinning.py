@@ -131,7 +131,8 @@ def _requests(library: Pinnable, parts: Sequence[str]) -> Iterator[tuple[str, li
     """Yield which bytes of which objects reading a library takes, batch by batch; unknown shard indexes are fetched."""
     for store, wants in library.wants(parts):
         pieces = [piece for want in wants for piece in store.pieces(want)]
-        store.learn(pieces)
+        for fault in store.learn(pieces).values():
+            raise fault
         whole = {piece.path for piece in pieces if piece.array.shard is None}
         ranges: dict[str, set[Range]] = {}
         for piece in pieces:

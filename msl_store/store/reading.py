@@ -18,17 +18,17 @@ import numpy as np
 from msl_store import schema
 from msl_store.errors import FormatError, IntegrityError, MissingError
 from msl_store.store.objects import local_path, locate
-from msl_store.store.pieces import StoredArray, Want, axes_of, pieces_of
+from msl_store.store.pieces import Piece, StoredArray, Want, axes_of, pieces_of
 from msl_store.store.sharding import MISSING, decode_chunk, decode_index
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from msl_store.store.caching import CacheChoice
     from msl_store.store.objects import Objects, Parts, Request
-    from msl_store.store.pieces import Piece
+    from msl_store.store.pieces import Cut, StoredShard
 
 ROOT = "zarr.json"
 CACHE_VARIABLE = "MSL_CACHE"
@@ -45,7 +45,9 @@ class Store:
         self.objects = objects
         document = _root_document(objects)
         self.attributes: dict[str, Any] = document.get("attributes", {})
-        self.groups, self.arrays = _nodes(document)
+        self.nodes: dict[str, Any] = document["consolidated_metadata"]["metadata"]
+        """The metadata document of every group and array by path, as the root has it."""
+        self.groups, self.arrays = _nodes(self.nodes)
         schema.check(objects.url, self.attributes, {path: array.dims for path, array in self.arrays.items()})
         self._indexes: dict[str, NDArray[np.uint64] | None] = {}
         self._columns: dict[str, NDArray[Any]] = {}
@@ -71,6 +73,15 @@ class Store:
         if new:
             self._columns.update(zip(new, self.read([Want(path) for path in new]), strict=True))
         return {path: self._columns[path] for path in there}
+
+    @property
+    def column_paths(self) -> list[str]:
+        """The arrays that are columns, each one object."""
+        return [
+            path
+            for path, array in self.arrays.items()
+            if array.shard is None and (path not in schema.SPECS or schema.SPECS[path].kind == "column")
+        ]
 
     @property
     def url(self) -> str:
@@ -111,6 +122,24 @@ class Store:
         self._fetch(placed)
         return outs
 
+    def cut(self, cuts: Sequence[Cut]) -> list[NDArray[Any]]:
+        """Read parts of chunks of many arrays at once, as `read` does but with hardly any arithmetic on the way.
+
+        A part that numpy's index leaves a view stays one, and keeps its chunk in memory.
+
+        Raises
+        ------
+        IntegrityError
+            A chunk is missing, shorter than it should be, or fails its checksum; the message names it.
+        """
+        outs: list[Any] = [None] * len(cuts)
+        placed: list[tuple[Piece, Any]] = []
+        for place, cut in enumerate(cuts):
+            array = self.array(cut.path)
+            placed.append((Piece(array, *array.object_of(cut.chunk), place, cut.take), outs))
+        self._fetch(placed)
+        return outs
+
     def empty(self, want: Want) -> NDArray[Any]:
         """Return an array for what is wanted, NaN (0 in integers) everywhere."""
         array = self.array(want.path)
@@ -123,61 +152,100 @@ class Store:
         return list(pieces_of(array, axes_of(array, want.index), want.present))
 
     def index(self, path: str) -> NDArray[np.uint64] | None:
-        """Return a shard's index as `decode_index` does, None where there is no such shard; `learn` fetches it."""
-        return self._indexes[path]
+        """Return a shard's index as `decode_index` does; None where there is none, or `learn` was not asked for it."""
+        return self._indexes.get(path)
 
-    def learn(self, pieces: Iterable[Piece]) -> None:
-        """Fetch the indexes of the shards that hold some chunks, those that are not known yet, in one round trip.
+    def learn(self, shards: Iterable[StoredShard]) -> dict[str, IntegrityError]:
+        """Fetch the indexes of some shards, those that are not known yet, in one round trip.
 
-        Raises
-        ------
-        IntegrityError
-            An index is damaged; the others are known then all the same, unless an object is shorter than its index.
+        Returns
+        -------
+        dict of str to IntegrityError
+            The shards whose index is damaged, or that are shorter than their index, by the object's path.
         """
-        unknown = self._unknown(pieces)
-        answers = self.objects.find_many([(path, [(0, size)]) for path, size in unknown.items()])
-        self._keep(unknown, answers)
+        unknown = self._unknown(shards)
+        try:
+            answers = self._ask(unknown)
+        except IntegrityError:  # one of them is too short: ask one by one which
+            answers = []
+            faults = {}
+            for path, size in unknown.items():
+                try:
+                    answers += self._ask({path: size})
+                except IntegrityError as error:
+                    faults[path] = error
+            unknown = {path: size for path, size in unknown.items() if path not in faults}
+            return {**faults, **self._keep(unknown, answers)}
+        return self._keep(unknown, answers)
 
-    def _unknown(self, pieces: Iterable[Piece]) -> dict[str, int]:
+    def _ask(self, shards: Mapping[str, int]) -> list[Parts | None]:
+        return self.objects.find_many([(path, [(0, size)]) for path, size in shards.items()])
+
+    def _unknown(self, shards: Iterable[StoredShard]) -> dict[str, int]:
         """Return the shards whose indexes are not known, each with its index's size in bytes."""
-        sharded = (piece for piece in pieces if piece.array.shard is not None)
-        return {p.path: p.array.shard_index_bytes for p in sharded if p.path not in self._indexes}
+        return {s.path: s.array.shard_index_bytes for s in shards if s.array.shard and s.path not in self._indexes}
 
-    def _keep(self, paths: Iterable[str], answers: Sequence[Parts | None]) -> None:
-        """Keep the indexes that came; raise the first fault after all have been looked at."""
-        faults = []
+    def _keep(self, paths: Iterable[str], answers: Sequence[Parts | None]) -> dict[str, IntegrityError]:
+        """Keep the indexes that came, and return what is wrong with the others."""
+        faults = {}
         for path, parts in zip(paths, answers, strict=True):
             try:
                 self._indexes[path] = decode_index(parts[0], f"{self.url}/{path}") if parts else None
             except IntegrityError as error:
-                faults.append(error)
-        if faults:
-            raise faults[0]
+                faults[path] = error
+        return faults
 
-    def _fetch(self, placed: Sequence[tuple[Piece, NDArray[Any]]]) -> None:
+    def _fetch(self, placed: Sequence[tuple[Piece, Any]]) -> None:
         """Fetch and decode chunks: the unknown shard indexes and whole objects first, then all chunks of shards."""
         whole = [(piece, out) for piece, out in placed if piece.array.shard is None]
-        unknown = self._unknown(piece for piece, _ in placed)
-        requests: list[Request] = [(piece.path, None) for piece, _ in whole]
+        sharded = [(piece, out) for piece, out in placed if piece.array.shard is not None]
+        unknown = self._unknown(piece for piece, _ in sharded)
+        wholes = list(dict.fromkeys(piece.path for piece, _ in whole))
+        requests: list[Request] = [(path, None) for path in wholes]
         requests += [(path, [(0, size)]) for path, size in unknown.items()]
         answers = self.objects.find_many(requests)
-        for (piece, out), parts in zip(whole, answers, strict=False):
+        found = dict(zip(wholes, answers, strict=False))
+        for piece, out in whole:
+            parts = found[piece.path]
             self._place(piece, out, parts[0] if parts else None)
-        self._keep(unknown, answers[len(whole) :])
-        by_object: dict[str, list[tuple[Piece, NDArray[Any]]]] = {}
-        for piece, out in placed:
-            if piece.array.shard is not None:
-                by_object.setdefault(piece.path, []).append((piece, out))
+        for fault in self._keep(unknown, answers[len(wholes) :]).values():
+            raise fault
+
+        def place(number: int, data: memoryview | None) -> None:
+            self._place(*sharded[number], data)
+
+        self.fetch([piece for piece, _ in sharded], place)
+
+    def fetch(self, pieces: Sequence[Piece], each: Callable[[int, memoryview | None], None]) -> None:
+        """Fetch chunks, near ones in one request, all under way at the same time; `learn` must know their shards.
+
+        Parameters
+        ----------
+        pieces : sequence of Piece
+            The chunks.
+        each : callable
+            Called with every chunk's place in `pieces` and its bytes as they are stored, unchecked, None where the
+            object is not there; in threads, as they come.
+
+        Raises
+        ------
+        IntegrityError
+            An index lacks a chunk, or an object is shorter than its index says.
+        """
+        by_object: dict[str, list[int]] = {}
+        for number, piece in enumerate(pieces):
+            by_object.setdefault(piece.path, []).append(number)
         groups = list(by_object.values())
-        chunk_requests: list[Request] = [
-            (path, [self.range_of(piece) for piece, _ in group]) for path, group in by_object.items()
+        requests: list[Request] = [
+            (path, [self.range_of(pieces[number]) for number in group] if pieces[group[0]].array.shard else None)
+            for path, group in by_object.items()
         ]
 
-        def decode(place: int, parts: Parts | None) -> None:
-            for number, (piece, out) in enumerate(groups[place]):
-                self._place(piece, out, parts[number] if parts else None)
+        def answered(place: int, parts: Parts | None) -> None:
+            for part, number in enumerate(groups[place]):
+                each(number, parts[part if len(parts) > 1 else 0] if parts else None)  # a whole object is one part
 
-        self.objects.find_many(chunk_requests, decode)
+        self.objects.find_many(requests, answered)
 
     def range_of(self, piece: Piece) -> tuple[int, int]:
         """Return the bytes of its shard that a chunk takes; `IntegrityError` where the shard's index lacks it."""
@@ -191,7 +259,7 @@ class Store:
         """Return what messages call a chunk."""
         return f"{self.url}/{piece.path} chunk {piece.number}"
 
-    def _place(self, piece: Piece, out: NDArray[Any], data: memoryview | None) -> None:
+    def _place(self, piece: Piece, out: Any, data: memoryview | None) -> None:
         if data is None:
             raise self.missing(piece)
         out[piece.to] = self.decoded(piece, data)[piece.take]
@@ -264,11 +332,11 @@ def _why_not_there(objects: Objects) -> str:
     return f"{objects.url}: there is no library here ({ROOT} is missing); check the URL and the credentials"
 
 
-def _nodes(document: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, StoredArray]]:
+def _nodes(documents: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, StoredArray]]:
     """Return every group's attributes and every array's metadata from the consolidated metadata."""
     groups: dict[str, dict[str, Any]] = {}
     arrays: dict[str, StoredArray] = {}
-    for path, node in document["consolidated_metadata"]["metadata"].items():
+    for path, node in documents.items():
         if node["node_type"] == "group":
             groups[path] = node.get("attributes", {})
             continue

@@ -60,8 +60,13 @@ def decode_chunk(data: memoryview, shape: Sequence[int], dtype: np.dtype[Any], p
     return values
 
 
-def encode_shard(chunks: Sequence[bytes | memoryview | None]) -> bytes:
+def encode_shard(chunks: Sequence[bytes | None]) -> bytes:
     """Return a shard of chunks in C order; None is a chunk that is not there."""
+    return b"".join(shard_parts(chunks))
+
+
+def shard_parts(chunks: Sequence[bytes | memoryview | None]) -> list[bytes | memoryview]:
+    """Return what makes a shard one after the other, so that nothing is copied: its index, and the chunks there are."""
     index = np.full((len(chunks), 2), MISSING, "<u8")
     position = index.nbytes + CHECKSUM_BYTES
     for place, chunk in enumerate(chunks):
@@ -69,7 +74,7 @@ def encode_shard(chunks: Sequence[bytes | memoryview | None]) -> bytes:
             index[place] = position, len(chunk)
             position += len(chunk)
     head = index.tobytes()
-    return b"".join([head, _checksum(head), *(chunk for chunk in chunks if chunk is not None)])
+    return [head, _checksum(head), *(chunk for chunk in chunks if chunk is not None)]
 
 
 def decode_index(data: memoryview, place: str) -> NDArray[np.uint64]:

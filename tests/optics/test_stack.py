@@ -5,17 +5,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from msl_store.optics import imaging
+from msl_store.optics import batch
 from msl_store.optics.imaging import expected_images
-from msl_store.optics.microscope import PRESETS
+from msl_store.optics.microscope import PRESETS, get_microscope
 from msl_store.optics.reference import direct_images
 
 UPRIGHT = np.eye(3)[None]
+SHEET = get_microscope("light-sheet-25x-water")
+SHARING = [*PRESETS.values(), SHEET, replace(PRESETS["epi1"], name="gaussian", psf="gaussian")]
 
 
 @settings(max_examples=15, deadline=None)
 @given(
-    microscope=st.sampled_from(list(PRESETS.values())),
+    microscope=st.sampled_from(SHARING),
     seed=st.integers(0, 2**32),
     count=st.integers(1, 15),
     fields=st.sampled_from([0.1, 1.0, 2.5]),
@@ -33,11 +35,11 @@ def test_every_plane_is_right_to_the_tolerance(microscope, seed, count, fields, 
         assert np.abs(image - exact).max() <= tolerance * exact.max() + count * 1e-9
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_planes_share_the_spreading_of_emitters(name, monkeypatch):
+@pytest.mark.parametrize("microscope", SHARING, ids=lambda microscope: microscope.name)
+def test_planes_share_the_spreading_of_emitters(microscope, monkeypatch):
     spread = []
-    original = imaging._modes
-    monkeypatch.setattr(imaging, "_modes", lambda *given: spread.append(1) or original(*given))
+    original = batch.spread
+    monkeypatch.setattr(batch, "spread", lambda *given: spread.append(1) or original(*given))
     emitters = np.random.default_rng(0).normal(size=(500, 3)) * [0.6, 0.4, 0.25]
-    expected_images(emitters, PRESETS[name], UPRIGHT, z_um=np.linspace(-0.6, 0.6, 7))
+    expected_images(emitters, microscope, UPRIGHT, z_um=np.linspace(-0.6, 0.6, 7))
     assert len(spread) == 1

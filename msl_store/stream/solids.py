@@ -57,7 +57,7 @@ class _StoredGrids(Reader):
     def __init__(self, library: Library, path: str, size: int) -> None:
         self._rows = library.rows_of(library.ids)
         self._path, self._size = path, size
-        super().__init__(library.store, _column(library, "has_voxel_grids"))
+        super().__init__(library.store, _column(library, "has_voxel_grid"))
 
     def cuts(self, place: int, rng: np.random.Generator) -> tuple[list[Cut], Any]:  # noqa: ARG002 - nothing is drawn
         return [Cut(self._path, (int(self._rows[place]), 0), (0,))], None

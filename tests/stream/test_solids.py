@@ -59,14 +59,14 @@ def with_solids(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> msl.L
     for path, values, chunk in [
         (f"voxel_grid/inside_{SIZE}", grids, grids.shape[1]),
         ("sdf/distance", distances, 10_000),
-        ("instances/has_voxel_grids", np.array([True, False, False]), None),
+        ("instances/has_voxel_grid", np.array([True, False, False]), None),
         ("instances/has_sdf", np.array([True, False, False]), None),
     ]:
         shape = {
             "chunks": (1, chunk) if chunk else values.shape,
             "shards": {"shape": (64, values.shape[1]), "index_location": "start"} if chunk else None,
         }
-        dims = ("instance", "byte_8")[: values.ndim]
+        dims = ("instance", "query" if path.startswith("sdf") else f"byte_{SIZE}")[: values.ndim]
         root.create_array(
             path, data=values, dimension_names=dims, config={"write_empty_chunks": True}, **shape, **sharded
         )

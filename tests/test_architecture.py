@@ -34,6 +34,7 @@ HOMES = {
     "fsspec": {"msl_store.store"},
     "boto3": set(),
     "botocore": {"msl_store.store"},
+    "cuda": {"msl_store.optics.gpu"},
     "cufinufft": {"msl_store.optics.gpu"},
     "cupy": {"msl_store.optics.gpu"},
     "dask": {"msl_store.blockwise", "msl_store.scenes", "msl_store.simulation"},

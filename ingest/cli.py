@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ingest.em.cli import em, sample_volume
+from ingest.outcome import tell_outcome
 from msl_store.console import (
-    PARTIAL_EXIT,
     JsonFlag,
     OverwriteFlag,
     Quiet,
@@ -91,21 +91,10 @@ def zips(
             overwrite=overwrite,
             progress=tell,
         )
-    if report is not None:
-        report.write_text(json.dumps(found.to_dict(), indent=1))
-    for finding in found.findings:
-        say(f"set aside: {finding}")
-    if found.state == "published":
-        text = f"{library}: nothing to do, this library is complete ({found.instances} instances)"
-    else:
-        text = (
-            f"{library}: {found.instances} instances ({found.complete} complete, {found.partial} partial, "
-            f"{found.set_aside} set aside), {size_text(found.stored_bytes)} written in {found.seconds:.1f} s, "
-            f"{found.instances / found.seconds:.1f} instances/s; data licence {attributes['license']}"
-        )
-    show(found.to_dict(), as_json=as_json, text=text)
-    if found.findings:
-        raise typer.Exit(PARTIAL_EXIT)
+    tell_outcome(found, library, licence=attributes["license"], report=report, as_json=as_json)
+
+
+app.command()(em)
 
 
 @app.command()
@@ -128,7 +117,7 @@ def verify(
     with progress_bar("verify", "blocks") as update:
         found = compare(
             open_source(sources, storage_options(source_option)),
-            open_library(library, storage_options(option)),
+            open_library(library, storage_options(option), cache=False),
             ids=ids_of(ids),
             limit=limit,
             scheduler=scheduler,
@@ -184,6 +173,9 @@ def sample(
         )
     size = sum(path.stat().st_size for path in written)
     print(f"{folder}: {instances} instances in {len(written)} zips, {size_text(size)}")
+
+
+app.command("sample-volume")(sample_volume)
 
 
 def main() -> None:

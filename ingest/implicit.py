@@ -120,26 +120,39 @@ def _add_tube(
 def _fill(field: NDArray[np.float32], points: NDArray[np.float64], radii: NDArray[np.float64]) -> None:
     """Lower the field to the distance from a tube's centre line in units of its local radius."""
     for s in range(len(points) - 1):
-        p0, p1, p2 = points[s]
-        d0, d1, d2 = points[s + 1] - points[s]
-        length2 = max(d0 * d0 + d1 * d1 + d2 * d2, 1e-12)
-        r0, slope = radii[s], radii[s + 1] - radii[s]
-        reach = max(r0, r0 + slope) * 1.5 + MARGIN
-        low, high = np.empty(3, np.int64), np.empty(3, np.int64)
-        for axis in range(3):
-            near, far = min(points[s, axis], points[s + 1, axis]), max(points[s, axis], points[s + 1, axis])
-            low[axis] = max(int(near - reach), 0)
-            high[axis] = min(int(far + reach) + 2, field.shape[axis])
+        reach = max(radii[s], radii[s + 1]) * 1.5 + MARGIN
+        low, high = segment_box(points[s], points[s + 1], reach, field.shape)
         for i in range(low[0], high[0]):
             for j in range(low[1], high[1]):
                 for k in range(low[2], high[2]):
-                    e0, e1, e2 = i - p0, j - p1, k - p2
-                    t = min(max((e0 * d0 + e1 * d1 + e2 * d2) / length2, 0.0), 1.0)
-                    e0, e1, e2 = e0 - t * d0, e1 - t * d1, e2 - t * d2
-                    r = r0 + t * slope
-                    q = (e0 * e0 + e1 * e1 + e2 * e2) / (r * r)
+                    q = relative_square(points, radii, s, i, j, k)
                     if q < field[i, j, k] ** 2:
                         field[i, j, k] = np.sqrt(q)
+
+
+@numba.njit(cache=True, nogil=True)
+def segment_box(
+    start: NDArray[np.float64], stop: NDArray[np.float64], reach: float, shape: tuple[int, int, int]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the voxels of a volume that lie within some reach of a line's segment, as the ends of a box."""
+    low, high = np.empty(3, np.int64), np.empty(3, np.int64)
+    for axis in range(3):
+        near, far = min(start[axis], stop[axis]), max(start[axis], stop[axis])
+        low[axis] = max(int(near - reach), 0)
+        high[axis] = min(int(far + reach) + 2, shape[axis])
+    return low, high
+
+
+@numba.njit(inline="always")
+def relative_square(points: NDArray[np.float64], radii: NDArray[np.float64], s: int, i: int, j: int, k: int) -> float:
+    """Return the squared distance of a voxel from segment s of a line, in units of the radius there."""
+    d0, d1, d2 = points[s + 1, 0] - points[s, 0], points[s + 1, 1] - points[s, 1], points[s + 1, 2] - points[s, 2]
+    length2 = max(d0 * d0 + d1 * d1 + d2 * d2, 1e-12)
+    e0, e1, e2 = i - points[s, 0], j - points[s, 1], k - points[s, 2]
+    t = min(max((e0 * d0 + e1 * d1 + e2 * d2) / length2, 0.0), 1.0)
+    e0, e1, e2 = e0 - t * d0, e1 - t * d1, e2 - t * d2
+    r = radii[s] + t * (radii[s + 1] - radii[s])
+    return float((e0 * e0 + e1 * e1 + e2 * e2) / (r * r))
 
 
 @numba.njit(cache=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -55,7 +55,23 @@ class Images:
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """Everything that one instance has; a part that is missing or damaged is None and has a finding."""
+    """Everything that one instance has; a part that is missing or damaged is None and has a finding.
+
+    Attributes
+    ----------
+    id : int
+        The instance's id.
+    mesh, point_cloud, occupancy, images
+        Its parts.
+    findings : tuple of Finding
+        What was wrong with it.
+    sdf : ndarray of float16, shape (n_query,), or None
+        Signed distances of the occupancy's points in the normalized frame, where the source has them.
+    voxel_grid : mapping of int to ndarray of bool, or None
+        By their edge n, grids of shape (n, n, n) in the normalized frame, where the source has them.
+    columns : mapping of str to value
+        Further columns of the library's table that this instance has a value in.
+    """
 
     id: int
     mesh: Mesh | None = None
@@ -63,6 +79,9 @@ class Record:
     occupancy: Occupancy | None = None
     images: Images | None = None
     findings: tuple[Finding, ...] = ()
+    sdf: NDArray[np.float16] | None = None
+    voxel_grid: Mapping[int, NDArray[np.bool_]] | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

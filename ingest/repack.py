@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import time
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial as bound
@@ -12,17 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ingest.record import Entry, Finding, Listing, Record, Source
+from ingest.block import ingest_block
+from ingest.kind import PUBLISHED_KIND, LibraryKind
+from ingest.record import Entry, Finding, Listing, Source
 from msl_store import schema
 from msl_store.blockwise import run_blocks
-from msl_store.digest import instance_digest, joint_digest
+from msl_store.digest import joint_digest
 from msl_store.errors import MissingError, UsageError
-from msl_store.geometry.morphometrics import measure
 from msl_store.layout import Layout, library_sizes
-from msl_store.optics.microscope import PRESETS
-from msl_store.optics.rotations import published_rotation
-from msl_store.shapes import VOXEL_UM, Mesh
-from msl_store.store import BlockWriter, Publication, commit_block, joined
+from msl_store.splits import RULE, SPLITS, split_of
+from msl_store.store import Publication, joined
 from msl_store.version import software
 
 if TYPE_CHECKING:
@@ -30,8 +28,6 @@ if TYPE_CHECKING:
 
     from msl_store.blockwise import Scheduler
     from msl_store.store import Objects
-
-MORPHOMETRICS = ("volume_um3", "area_um2", "sphericity", "elongation", "euler_number", "genus", "component_count")
 
 PUBLISHED = {
     "title": "3D Mitochondria Shape Library for Optical Microscopy (3DMSL)",
@@ -119,6 +115,7 @@ def ingest(
     ids: Sequence[int] | None = None,
     limit: int | None = None,
     attributes: Mapping[str, Any] = PUBLISHED,
+    kind: LibraryKind = PUBLISHED_KIND,
     scheduler: Scheduler = None,
     overwrite: bool = False,
     progress: Callable[[Progress], None] = lambda _: None,
@@ -135,6 +132,8 @@ def ingest(
         Narrow the source to these ids, or to its first instances.
     attributes : mapping
         What the library's root says of the data: title, license, citation.
+    kind : LibraryKind
+        Which arrays the library has, and what it says of them.
     scheduler : str, distributed.Client or None
         As `msl_store.blockwise.run_blocks` takes it.
     overwrite : bool
@@ -161,7 +160,7 @@ def ingest(
     if not entries:
         reasons = "; ".join(map(str, listing.findings[:3]))
         raise MissingError(f"{source.name}: holds no instances{': ' + reasons if reasons else ''}; check the location")
-    layout = library_layout(entries)
+    layout = library_layout(entries, kind.arrays)
     plan = _plan(entries, attributes)
     publication = Publication(target, layout, plan, plan["source_digest"])
     origins = sorted({entry.origin for entry in entries})
@@ -173,15 +172,15 @@ def ingest(
         tally = _Tally(layout, len(finished), sum(len(layout.rows(block)) for block in finished), progress)
         tally.say()
         tasks = {
-            block: bound(ingest_block, source, _mine(entries, layout, block), origins, layout, target, block)
+            block: bound(ingest_block, source, _mine(entries, layout, block), origins, layout, target, block, kind)
             for block in todo
         }
         run_blocks(tasks, scheduler=scheduler, done=lambda outcome: tally.add(outcome.block, outcome.value))
         records = publication.records()
         findings = _findings(listing, records)
-        columns = _columns(layout, records, findings)
+        columns = _columns(layout, records, findings, kind)
         publication.publish(
-            columns, {**_root_attributes(origins, columns, plan), **attributes}, _groups(origins, columns)
+            columns, {**_root_attributes(origins, columns, plan, kind), **attributes}, _groups(origins, columns, kind)
         )
     complete, partial, set_aside = np.bincount(columns["instances/status"], minlength=len(schema.STATUS)).tolist()
     seconds = time.perf_counter() - began
@@ -222,13 +221,14 @@ class _Tally:
         )
 
 
-def library_layout(entries: Sequence[Entry]) -> Layout:
+def library_layout(entries: Sequence[Entry], arrays: tuple[schema.ArraySpec, ...] = schema.ARRAYS) -> Layout:
     """Return the layout of a library of some entries."""
     return Layout(
         len(entries),
         library_sizes(),
         tuple(entry.vertex_count for entry in entries),
         tuple(entry.face_count for entry in entries),
+        arrays,
     )
 
 
@@ -244,91 +244,13 @@ def _plan(entries: Sequence[Entry], attributes: Mapping[str, Any]) -> dict[str, 
     return {"source_digest": state.hexdigest(), "instances": len(entries), "attributes": dict(attributes)}
 
 
-def ingest_block(
-    source: Source, entries: Sequence[Entry], origins: Sequence[str], layout: Layout, target: Objects, block: int
-) -> int:
-    """Read one block's entries from the source and write the block's objects; return the bytes written."""
-    writer = BlockWriter(layout, block)
-    columns: dict[str, list[Any]] = {}
-    findings: list[dict[str, Any]] = []
-    for row, entry, record in zip(layout.rows(block), entries, source.records(entries), strict=True):
-        for path, value in {
-            **_write_record(writer, row, record),
-            "instances/origin": origins.index(entry.origin),
-        }.items():
-            columns.setdefault(path, []).append(value)
-        findings += [asdict(finding) for finding in record.findings]
-    return commit_block(target, block, writer, {"columns": columns, "findings": findings})
-
-
-def _write_record(writer: BlockWriter, row: int, record: Record) -> dict[str, Any]:
-    """Hand one record's arrays to the block's writer and return its columns."""
-    mesh = record.mesh
-    if mesh is not None:
-        mesh = Mesh(np.ascontiguousarray(mesh.vertices, np.float32), mesh.faces)
-        writer.put("mesh/vertices", row, mesh.vertices)
-        writer.put("mesh/faces", row, mesh.faces)
-    cloud = record.point_cloud
-    if cloud is not None:
-        writer.put("point_cloud/points", row, cloud.points)
-        if cloud.normals is not None:
-            writer.put("point_cloud/normals", row, cloud.normals)
-    occupancy = record.occupancy
-    if occupancy is not None:
-        writer.put("occupancy/points", row, occupancy.points)
-        writer.put("occupancy/inside_bits", row, occupancy.inside_bits)
-        writer.put("occupancy/loc", row, occupancy.loc)
-        writer.put("occupancy/scale", row, np.asarray(occupancy.scale, np.float64))
-    images = record.images
-    present = np.zeros((len(schema.MICROSCOPES), len(schema.VIEWS)), np.bool_)
-    if images is not None and images.present.any():
-        present = images.present
-        writer.put("images/counts", row, images.counts, present=present)
-    parts = (mesh is not None, cloud is not None, occupancy is not None, bool(present.all()))
-    status = "complete" if all(parts) else "partial" if any(parts) or present.any() else "set_aside"
-    return {
-        "instances/id": record.id,
-        "instances/status": schema.STATUS.index(status),
-        "instances/has_mesh": parts[0],
-        "instances/has_point_cloud": parts[1],
-        "instances/has_normals": cloud is not None and cloud.normals is not None,
-        "instances/has_occupancy": parts[2],
-        "instances/has_images": parts[3],
-        **_morphometrics(record.mesh),
-        "instances/digest": list(
-            instance_digest(
-                mesh=mesh,
-                point_cloud=cloud,
-                occupancy=occupancy,
-                images=images.counts if images is not None and present.any() else None,
-                present=present if present.any() else None,
-            )
-        ),
-        "mesh/vertex_count": 0 if mesh is None else len(mesh.vertices),
-        "mesh/face_count": 0 if mesh is None else len(mesh.faces),
-        "images/present": present.tolist(),
-    }
-
-
-def _morphometrics(mesh: Mesh | None) -> dict[str, Any]:
-    if mesh is None:
-        nothing = {f"instances/{name}": math.nan for name in MORPHOMETRICS}
-        return {**nothing, "instances/extent_um": [math.nan] * 3, "instances/watertight": False}
-    found = measure(mesh.vertices, mesh.faces, voxel_um=VOXEL_UM)
-    return {
-        **{f"instances/{name}": float(getattr(found, name)) for name in MORPHOMETRICS},
-        "instances/extent_um": list(found.extent_um),
-        "instances/watertight": found.watertight,
-    }
-
-
 def _findings(listing: Listing, records: Sequence[Mapping[str, Any]]) -> list[Finding]:
     found = [Finding(**finding) for record in records for finding in record["findings"]]
     return sorted({*listing.findings, *found}, key=lambda finding: (finding.place, finding.reason))
 
 
 def _columns(
-    layout: Layout, records: Sequence[Mapping[str, Any]], findings: Sequence[Finding]
+    layout: Layout, records: Sequence[Mapping[str, Any]], findings: Sequence[Finding], kind: LibraryKind
 ) -> dict[str, np.ndarray[Any, Any]]:
     """Return every column of the library by path."""
     text = json.dumps([asdict(finding) for finding in findings]).encode()
@@ -336,41 +258,40 @@ def _columns(
         "instances/findings": np.frombuffer(text, np.uint8),
         "mesh/vertex_start": layout.starts("mesh/vertices")[0],
         "mesh/face_start": layout.starts("mesh/faces")[0],
-        "images/rotation": np.array(
-            [[published_rotation(microscope, view) for view in schema.VIEWS] for microscope in schema.MICROSCOPES]
-        ),
+        "images/rotation": np.array(kind.rotations),
     }
     for spec in layout.arrays:
-        if spec.kind == "column" and spec.path not in columns:
+        if spec.kind == "column" and spec.path not in {*columns, "instances/split"}:
             columns[spec.path] = joined(records, spec.path, spec.dtype)
+    columns["instances/split"] = split_of(columns["instances/id"].tolist())
     return columns
 
 
 def _root_attributes(
-    origins: Sequence[str], columns: Mapping[str, np.ndarray[Any, Any]], plan: Mapping[str, Any]
+    origins: Sequence[str], columns: Mapping[str, np.ndarray[Any, Any]], plan: Mapping[str, Any], kind: LibraryKind
 ) -> dict[str, Any]:
     digests = (digest.tobytes() for digest in columns["instances/digest"])
     return {
         "msl_schema_version": schema.SCHEMA_VERSION,
-        "edition": "published",
-        "voxel_um": VOXEL_UM,
+        "edition": kind.edition,
+        "voxel_um": kind.voxel_um,
         "source": ", ".join(origins),
         "source_digest": plan["source_digest"],
         "digest": joint_digest(columns["instances/id"].tolist(), digests),
         "software": software(),
+        **kind.provenance,
     }
 
 
-def _groups(origins: Sequence[str], columns: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, dict[str, Any]]:
+def _groups(
+    origins: Sequence[str], columns: Mapping[str, np.ndarray[Any, Any]], kind: LibraryKind
+) -> dict[str, dict[str, Any]]:
     return {
         "instances": {
             "origins": list(origins),
+            "splits": list(SPLITS),
+            "split_rule": RULE,
             **schema.instance_attributes(columns["instances/id"], columns["instances/status"]),
         },
-        "images": {
-            "microscopes": [PRESETS[name].to_dict() for name in schema.MICROSCOPES],
-            "views": list(schema.VIEWS),
-            "noise": "conf1: one noise field, the same in every view and instance; conf2 and epi1: independent",
-            "emitters": "those below the shape's centre along the optical axis never contributed (measured)",
-        },
+        "images": kind.attributes_of_images(),
     }

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from msl_store.errors import UsageError
-from msl_store.geometry.inside import inside
+from msl_store.geometry.arrays import checked_mesh
+from msl_store.geometry.inside import refuse_open
+from msl_store.geometry.occupancy import PUBLISHED_INFLATION, Labels, occupied
+from msl_store.geometry.sdf import signed_distance
 from msl_store.geometry.surface import face_normals, sample_surface
 from msl_store.shapes import QUERY_EXTENT, Mesh, Occupancy, PointCloud, denormalize, normalize
 
@@ -49,7 +52,7 @@ def point_cloud(mesh: Mesh, rng: np.random.Generator, *, count: int = SAMPLE_COU
     return PointCloud(normalize(points, loc, scale).astype(np.float32), normals.astype(np.float32))
 
 
-def occupancy(mesh: Mesh, rng: np.random.Generator, *, count: int = QUERY_COUNT) -> Occupancy:
+def occupancy(mesh: Mesh, rng: np.random.Generator, *, count: int = QUERY_COUNT, labels: Labels = "exact") -> Occupancy:
     """Draw query points, independent and uniform in [-0.55, 0.55]^3, and tell which are inside a mesh.
 
     The answers belong to the points as they are stored, that is rounded to float16.
@@ -62,6 +65,8 @@ def occupancy(mesh: Mesh, rng: np.random.Generator, *, count: int = QUERY_COUNT)
         Its state decides the points.
     count : int
         How many.
+    labels : {"exact", "published"}
+        As of `msl_store.geometry.occupancy.occupied`.
 
     Returns
     -------
@@ -73,9 +78,50 @@ def occupancy(mesh: Mesh, rng: np.random.Generator, *, count: int = QUERY_COUNT)
     UsageError
         Where the mesh is open, or has no extent.
     """
+    drawn, loc, scale = _queries(mesh, rng, count)
+    answers = occupied(mesh.vertices, mesh.faces, drawn, loc=loc, scale=scale, labels=labels)
+    return Occupancy(drawn, np.packbits(answers), loc, scale)
+
+
+def signed_occupancy(
+    mesh: Mesh, rng: np.random.Generator, *, count: int = QUERY_COUNT, labels: Labels = "exact"
+) -> tuple[Occupancy, NDArray[np.float16]]:
+    """Draw query points as `occupancy` does, and tell how far each is from the surface too.
+
+    The occupancy is that of `occupancy` for the same generator.
+
+    Parameters
+    ----------
+    mesh, rng, count, labels
+        As of `occupancy`.
+
+    Returns
+    -------
+    occupancy : Occupancy
+    distance : ndarray of float16, shape (count,)
+        Signed distance of every query point in the normalized frame, negative inside the mesh (also where `labels` are
+        the published, inflated ones).
+
+    Raises
+    ------
+    UsageError
+        Where the mesh is open, or has no extent.
+    """
+    refuse_open(*checked_mesh(mesh.vertices, mesh.faces))
+    drawn, loc, scale = _queries(mesh, rng, count)
+    distance = signed_distance(mesh.vertices, mesh.faces, denormalize(drawn, loc, scale)) / scale
+    answers = np.signbit(distance)
+    if labels == "published":
+        answers |= distance < PUBLISHED_INFLATION
+    return Occupancy(drawn, np.packbits(answers), loc, scale), distance.astype(np.float16)
+
+
+def _queries(
+    mesh: Mesh, rng: np.random.Generator, count: int
+) -> tuple[NDArray[np.float16], NDArray[np.float64], float]:
+    """Return query points in the normalized frame of a mesh, with the frame's centre and scale."""
     loc, scale = mesh.box()
     if not scale > 0:
         raise UsageError("all vertices of the mesh lie at one point, so it has no frame; leave it out")
     drawn: NDArray[np.float16] = rng.uniform(-QUERY_EXTENT, QUERY_EXTENT, (count, 3)).astype(np.float16)
-    answers = inside(mesh.vertices, mesh.faces, denormalize(drawn, loc, scale))
-    return Occupancy(drawn, np.packbits(answers), loc, scale)
+    return drawn, loc, scale

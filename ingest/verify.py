@@ -11,14 +11,11 @@ import numpy as np
 from ingest.record import Finding
 from ingest.repack import select_entries
 from msl_store.blockwise import Outcome, run_blocks
-from msl_store.digest import instance_digest
 from msl_store.errors import MSLError
 from msl_store.schema import BLOCK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-
-    from numpy.typing import NDArray
 
     from ingest.record import Entry, Record, Source
     from msl_store.blockwise import Scheduler
@@ -121,7 +118,7 @@ def _differences(record: Record, instance: Instance, library: Library) -> Iterat
             difference = _difference(published, stored)
             if difference:
                 yield f"{name}: {difference}"
-    if not np.array_equal(_digest(instance), library.stored_digest(instance.id)):
+    if instance.digest != library.stored_digest(instance.id).tobytes():
         yield "instances/digest: is not the digest of the stored arrays"
 
 
@@ -142,6 +139,10 @@ def _pairs(record: Record, instance: Instance) -> Iterator[tuple[str, tuple[Any,
     has_images = images is not None and images.present.any()
     yield "images/counts", (images.counts if images is not None and has_images else None, instance.images)
     yield "images/present", (images.present if images is not None and has_images else None, instance.present)
+    yield "sdf/distance", (record.sdf, instance.sdf)
+    own, grids = record.voxel_grid or {}, instance.voxel_grid or {}
+    for edge in sorted({*own, *grids}):
+        yield f"voxel_grid/inside_{edge}", (own.get(edge), grids.get(edge))
 
 
 def _difference(published: Any, stored: Any) -> str:
@@ -155,14 +156,3 @@ def _difference(published: Any, stored: Any) -> str:
         return ""
     places = np.argwhere(a != b)
     return f"differs in {len(places)} of {a.size} values, first at {tuple(places[0].tolist()) if len(places) else '?'}"
-
-
-def _digest(instance: Instance) -> NDArray[np.uint8]:
-    digest = instance_digest(
-        mesh=instance.mesh,
-        point_cloud=instance.point_cloud,
-        occupancy=instance.occupancy,
-        images=instance.images,
-        present=instance.present,
-    )
-    return np.frombuffer(digest, np.uint8)

@@ -24,12 +24,18 @@ if TYPE_CHECKING:
     from msl_store.edition import write_edition as write
     from msl_store.library import Library
     from msl_store.library import open_library as open  # noqa: A004 - the public name is msl_store.open
+    from msl_store.optics.labelling import Labelling
     from msl_store.optics.microscope import Microscope
     from msl_store.shapes import Mesh, Occupancy, PointCloud
     from msl_store.simulation import simulate
+    from msl_store.store import Cache
+    from msl_store.subsetting import subset
+    from msl_store.verification import verify
 
 _HOMES = {
+    "Cache": "store:Cache",
     "Instance": "contents:Instance",
+    "Labelling": "optics.labelling:Labelling",
     "Library": "library:Library",
     "Mesh": "shapes:Mesh",
     "Microscope": "optics.microscope:Microscope",
@@ -37,14 +43,18 @@ _HOMES = {
     "PointCloud": "shapes:PointCloud",
     "open": "library:open_library",
     "simulate": "simulation:simulate",
+    "subset": "subsetting:subset",
+    "verify": "verification:verify",
     "write": "edition:write_edition",
 }
 
 __all__ = [
     "BusyError",
+    "Cache",
     "FormatError",
     "Instance",
     "IntegrityError",
+    "Labelling",
     "Library",
     "MSLError",
     "Mesh",
@@ -57,6 +67,8 @@ __all__ = [
     "__version__",
     "open",
     "simulate",
+    "subset",
+    "verify",
     "write",
 ]
 

@@ -49,6 +49,7 @@ def run_blocks(
     *,
     scheduler: Scheduler = None,
     done: Callable[[Outcome[T]], None] = lambda _: None,
+    at_once: int | None = None,
 ) -> None:
     """Run every block's task; a block that fails does not stop the others.
 
@@ -61,6 +62,9 @@ def run_blocks(
         force if there is one, else threads.
     done : callable
         Called in this process with every block's `Outcome` as it comes.
+    at_once : int, optional
+        Blocks that threads of this process work on at the same time, for tasks that wait more than they compute; one
+        a core by default.
 
     Raises
     ------
@@ -76,7 +80,7 @@ def run_blocks(
 
     with _client(scheduler) as client:
         if client is None:
-            _run_here(tasks, scheduler or "threads", finished)
+            _run_here(tasks, scheduler or "threads", finished, at_once)
         else:
             _run_on(client, tasks, finished)
     if failed:
@@ -159,7 +163,12 @@ def _run_on(client: Any, tasks: Mapping[int, Callable[[], T]], finished: Callabl
         finished(outcome)
 
 
-def _run_here(tasks: Mapping[int, Callable[[], T]], scheduler: str, finished: Callable[[Outcome[T]], None]) -> None:
+def _run_here(
+    tasks: Mapping[int, Callable[[], T]],
+    scheduler: str,
+    finished: Callable[[Outcome[T]], None],
+    at_once: int | None,
+) -> None:
     """Run on this machine with one of dask's own schedulers."""
     from dask.base import compute
     from dask.callbacks import Callback
@@ -175,4 +184,5 @@ def _run_here(tasks: Mapping[int, Callable[[], T]], scheduler: str, finished: Ca
     attempts = [delayed(partial(_attempt, task, block), pure=False)() for block, task in tasks.items()]
     report: Any = Report
     with report():
-        compute(*attempts, scheduler=scheduler, chunksize=1)  # a block at a time also to a process
+        threads = {"num_workers": at_once} if at_once is not None and scheduler == "threads" else {}
+        compute(*attempts, scheduler=scheduler, chunksize=1, **threads)  # a block at a time also to a process

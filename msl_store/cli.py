@@ -8,13 +8,37 @@ from typing import Annotated
 
 import typer
 
+from msl_store.cli_cache import app as cache_app
+from msl_store.cli_images import microscopes, ome
+from msl_store.cli_library import info, subset, verify
+from msl_store.cli_options import (
+    IntervalOption,
+    LabellingOption,
+    MicroscopeOption,
+    NoiseFlag,
+    PsfOption,
+    PsfVoxelOption,
+    SeedOption,
+    ToleranceOption,
+    ZOption,
+    labelling_of,
+    microscopes_of,
+    numbers_of,
+    psfs_of,
+)
+from msl_store.cli_scenes import scene, timelapse
 from msl_store.console import (
+    First,
+    Ids,
     JsonFlag,
     OverwriteFlag,
     Quiet,
     SchedulerOption,
     StorageOption,
+    TargetOption,
+    Url,
     Verbosity,
+    Where,
     ids_of,
     progress_bar,
     run,
@@ -31,10 +55,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Url = Annotated[str, typer.Argument(help="The library: a path, s3://, https://, or a .zip of one.")]
-Ids = Annotated[str | None, typer.Option(help="Only these instances, as in 1,5,10-20.")]
-First = Annotated[int | None, typer.Option(min=1, help="Only the first instances.")]
-Where = Annotated[str | None, typer.Option(help="Only instances for which this holds, as in 'volume_um3 > 2'.")]
+app.add_typer(cache_app, name="cache")
 
 
 @app.callback()
@@ -44,80 +65,52 @@ def options(verbose: Verbosity = 0, quiet: Quiet = False) -> None:
 
 
 @app.command()
-def info(url: Url, option: StorageOption = None, as_json: JsonFlag = False) -> None:
-    """Say what a library holds: instances, parts, images, provenance, licence."""
-    from msl_store.library import open_library
-
-    library = open_library(url, storage_options(option))
-    table = library.table
-    parts = {str(name): int(table[str(name)].sum()) for name in table if str(name).startswith("has_")}
-    found = {
-        "url": library.url,
-        **library.attributes,
-        "instances": len(library),
-        **parts,
-        "microscopes": [microscope["name"] for microscope in library.microscopes],
-        "views": library.views,
-        "findings": len(library.findings),
-        "arrays": {path: list(array.shape) for path, array in library.store.arrays.items()},
-        "bytes_uncompressed": library.store.uncompressed_bytes,
-    }
-    lines = [
-        f"{found.get('title', 'library')} at {library.url}",
-        f"{len(library)} instances; " + ", ".join(f"{name[4:]} {count}" for name, count in parts.items()),
-        f"images: {', '.join(found['microscopes'])} x {', '.join(found['views'])}",
-        f"{size_text(found['bytes_uncompressed'])} uncompressed; {len(library.findings)} findings",
-        f"licence {library.license}; cite: {found.get('citation', 'see the source')}",
-    ]
-    show(found, as_json=as_json, text="\n".join(lines))
-
-
-@app.command()
 def simulate(
     url: Url,
     destination: Annotated[str, typer.Argument(help="Where the edition goes: a path or s3://bucket/name.zarr.")],
-    microscope: Annotated[str, typer.Option(help="conf1, conf2, epi1, an instrument, or a JSON or YAML file.")],
+    microscope: MicroscopeOption,
     views: Annotated[str, typer.Option(help="Rotations, as in 0,x90.")] = "0,x90,x180,y90,y180,z90",
-    z: Annotated[str | None, typer.Option(help="Focal planes in um above the middle, as in -0.5,0,0.5.")] = None,
+    z: ZOption = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="Frames of a film; emitters blink and bleach.")] = None,
+    interval_s: IntervalOption = 1.0,
+    labelling: LabellingOption = None,
+    psf: PsfOption = None,
+    psf_voxel_um: PsfVoxelOption = None,
     mode: Annotated[
         str, typer.Option(help="corrected, or published: as the published images were made.")
     ] = "corrected",
-    noise: Annotated[bool, typer.Option(help="Camera counts, or photons without noise.")] = True,
-    seed: Annotated[int, typer.Option(min=0, help="Chooses emitters and noise.")] = 0,
-    tolerance: Annotated[float, typer.Option(help="Largest error, as a fraction of an image's maximum.")] = 1e-3,
+    noise: NoiseFlag = True,
+    seed: SeedOption = 0,
+    tolerance: ToleranceOption = 1e-3,
     ids: Ids = None,
     first: First = None,
     where: Where = None,
     scheduler: SchedulerOption = None,
     overwrite: OverwriteFlag = False,
     option: StorageOption = None,
-    target_option: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="Storage option of the destination; the library's where left out."),
-    ] = None,
+    target_option: TargetOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Image every instance under a microscope, into a new edition; run it again to finish what was interrupted."""
+    """Image every instance under microscopes, into a new edition; run it again to finish what was interrupted."""
     from dataclasses import asdict
 
     from msl_store.edition import write_edition
-    from msl_store.errors import UsageError
     from msl_store.library import open_library
     from msl_store.optics.exposure import checked_mode
-    from msl_store.simulation import read_microscope
     from msl_store.simulation import simulate as images_of
 
-    try:
-        planes = None if z is None else [float(depth) for depth in z.split(",")]
-    except ValueError:
-        raise UsageError(f"z {z!r}: allowed are numbers in um, as in -0.5,0,0.5") from None
     library = open_library(url, storage_options(option))
     library = library.select(ids=ids_of(ids), first=first, where=where)
+    optics = microscopes_of(microscope)
     images = images_of(
         library,
-        read_microscope(microscope),
+        optics,
         views=views.split(","),
-        z=planes,
+        z=numbers_of(z, "z"),
+        frames=frames,
+        interval_s=interval_s,
+        labelling=labelling_of(labelling),
+        psf=psfs_of(psf, psf_voxel_um, optics),
         mode=checked_mode(mode),
         noise=noise,
         seed=seed,
@@ -133,7 +126,7 @@ def simulate(
             overwrite=overwrite,
             progress=lambda done, everything: update(done, everything, ""),
         )
-    count = images.sizes["instance"] * images.sizes["view"] * images.sizes.get("z", 1)
+    count = images.size // (images.sizes["y"] * images.sizes["x"])
     text = (
         f"{destination}: nothing to do, this edition is complete ({written.instances} instances)"
         if written.state == "published"
@@ -172,6 +165,10 @@ def cite(
         print(f"Licence: {library.license}")
         return
     print(BIBTEX)
+
+
+for command in (info, subset, verify, scene, timelapse, microscopes, ome):
+    app.command()(command)
 
 
 BIBTEX = """\

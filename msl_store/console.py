@@ -39,6 +39,14 @@ SchedulerOption = Annotated[
     typer.Option(help="threads, processes, synchronous, or the address of a dask cluster (tcp://host:8786)."),
 ]
 OverwriteFlag = Annotated[bool, typer.Option("--overwrite", help="Replace another library at the target.")]
+TargetOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="Storage option of the destination; the library's where left out."),
+]
+Url = Annotated[str, typer.Argument(help="The library: a path, s3://, https://, or a .zip of one.")]
+Ids = Annotated[str | None, typer.Option(help="Only these instances, as in 1,5,10-20.")]
+First = Annotated[int | None, typer.Option(min=1, help="Only the first instances.")]
+Where = Annotated[str | None, typer.Option(help="Only instances for which this holds, as in 'volume_um3 > 2'.")]
 Verbosity = Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say more; tracebacks with -vv.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import ge
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from msl_store.digest import instance_digest
+from msl_store.errors import UsageError
+from msl_store.schema import GRID_EDGES
 from msl_store.shapes import Mesh, Occupancy, PointCloud
 from msl_store.store import Want
 
@@ -17,13 +21,15 @@ if TYPE_CHECKING:
 
     from msl_store.store import Store
 
-PARTS = ("mesh", "point_cloud", "occupancy", "images")
+PARTS = ("mesh", "point_cloud", "occupancy", "images", "sdf", "voxel_grid")
 
 INDEX_COLUMNS = (
     "instances/has_mesh",
     "instances/has_point_cloud",
     "instances/has_normals",
     "instances/has_occupancy",
+    "instances/has_sdf",
+    "instances/has_voxel_grid",
     "mesh/vertex_start",
     "mesh/vertex_count",
     "mesh/face_start",
@@ -39,8 +45,17 @@ NEEDED = {
     "occupancy/inside_bits": "occupancy",
     "occupancy/loc": "occupancy",
     "occupancy/scale": "occupancy",
+    "sdf/distance": "sdf",
+    **{f"voxel_grid/inside_{edge}": "voxel_grid" for edge in GRID_EDGES},
 }
 """The part that a row must have for an array to hold anything of it."""
+
+
+def check_parts(parts: Sequence[str]) -> None:
+    """Raise `UsageError` where a name is none of `PARTS`."""
+    unknown = set(parts) - set(PARTS)
+    if unknown:
+        raise UsageError(f"parts: {', '.join(sorted(unknown))} unknown; allowed: {', '.join(PARTS)}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,10 +68,14 @@ class Instance:
         Its 3DMSL id.
     mesh, point_cloud, occupancy
         Its shape forms.
-    images : ndarray, shape (microscope, view, [z,] y, x), or None
+    images : ndarray, shape (microscope, view, [frame,] [z,] y, x), or None
         Camera counts (uint16), or photons (float32) in a noise-free edition.
     present : ndarray of bool, shape (microscope, view), or None
         Which of the images it has.
+    sdf : ndarray of float16, shape (n_query,), or None
+        Signed distances of the occupancy's query points, in the normalized frame, negative inside.
+    voxel_grid : mapping of int to ndarray of bool, or None
+        By their edge n, grids of shape (n, n, n): is the voxel's centre inside?
     """
 
     id: int
@@ -65,6 +84,21 @@ class Instance:
     occupancy: Occupancy | None = None
     images: NDArray[Any] | None = None
     present: NDArray[np.bool_] | None = None
+    sdf: NDArray[np.float16] | None = None
+    voxel_grid: Mapping[int, NDArray[np.bool_]] | None = None
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the arrays, 32 bytes: what a library has in ``instances/digest`` where all parts were read."""
+        return instance_digest(
+            mesh=self.mesh,
+            point_cloud=self.point_cloud,
+            occupancy=self.occupancy,
+            images=self.images,
+            present=self.present,
+            sdf=self.sdf,
+            voxel_grid=self.voxel_grid,
+        )
 
 
 class Contents:
@@ -85,11 +119,12 @@ class Contents:
     @property
     def images_present(self) -> NDArray[np.bool_]:
         """Which images there are, shape (row, microscope, view)."""
-        return self._index["images/present"]
+        found = self._index.get("images/present")
+        return np.zeros((len(self._store.ids), 0, 0), np.bool_) if found is None else found
 
     def has(self, part: str) -> NDArray[np.bool_]:
-        """Return which rows have a part: ``mesh``, ``point_cloud``, ``normals``, ``occupancy``, ``images`` (any)."""
-        if part == "images":
+        """Return which rows have one of `PARTS`, or ``normals``; of ``images``, any."""
+        if part == "images" and "images/present" in self._index:
             return np.asarray(self.images_present.any(axis=(1, 2)))
         column = self._index.get(f"instances/has_{part}")
         return np.zeros(len(self._store.ids), np.bool_) if column is None else column
@@ -110,14 +145,32 @@ class Contents:
         has = self.has(NEEDED[path])
         return np.logical_or.reduceat(has, np.arange(0, len(has), array.chunk[0]))
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Which of `PARTS` rows may have: those that the store has arrays for."""
+        return tuple(part for part in PARTS if any(path.startswith(f"{part}/") for path in self._store.arrays))
+
+    def batches(self, rows: Sequence[int], parts: Sequence[str], *, batch: int = 16) -> Iterator[list[Want]]:
+        """Yield what reading all columns takes, and then, some rows at a time, what reading their parts does."""
+        check_parts(parts)
+        yield self.columns
+        for start in range(0, len(rows) if parts else 0, batch):
+            yield [want for row in rows[start : start + batch] for _, want in self.wants(row, parts)]
+
     def read(self, rows: Sequence[int], parts: Sequence[str]) -> Iterator[Instance]:
         """Yield some rows as instances, all read together."""
-        wants = [dict(self._wants(row, parts)) for row in rows]
+        wants = [dict(self.wants(row, parts)) for row in rows]
         values = iter(self._store.read([want for row_wants in wants for want in row_wants.values()]))
         for row, row_wants in zip(rows, wants, strict=True):
-            yield self._instance(row, {path: next(values) for path in row_wants})
+            yield self.assembled(row, {path: next(values) for path in row_wants})
 
-    def _wants(self, row: int, parts: Sequence[str]) -> Iterator[tuple[str, Want]]:
+    @property
+    def columns(self) -> list[Want]:
+        """What reading the table, the findings and the indexes takes: every array that is one object for all rows."""
+        arrays = (array for array in self._store.arrays.values() if array.path not in NEEDED)
+        return [Want(a.path) for a in arrays if a.shard is None and all(map(ge, a.chunk, a.shape))]
+
+    def wants(self, row: int, parts: Sequence[str]) -> Iterator[tuple[str, Want]]:
         """Yield what to read of one row, of the parts that it has."""
         one = slice(row, row + 1)
         if "mesh" in parts and self.has("mesh")[row]:
@@ -126,12 +179,13 @@ class Contents:
                 yield path, Want(path, (slice(start, start + int(self._index[f"mesh/{name}_count"][row])),))
         for path, part in NEEDED.items():
             asked = "point_cloud" if part == "normals" else part
-            if asked in parts and self.has(part)[row]:
+            if asked in parts and path in self._store.arrays and self.has(part)[row]:
                 yield path, Want(path, (one,))
-        if "images" in parts and "images/present" in self._index and self.images_present[row].any():
+        if "images" in parts and self.images_present[row].any():
             yield self.image_path, Want(self.image_path, (one,), self.present(self.image_path))
 
-    def _instance(self, row: int, values: Mapping[str, NDArray[Any]]) -> Instance:
+    def assembled(self, row: int, values: Mapping[str, NDArray[Any]]) -> Instance:
+        """Return a row as an instance, from what its `wants` brought by path."""
         mesh = cloud = occupancy = images = None
         if "mesh/vertices" in values:
             mesh = Mesh(values["mesh/vertices"], values["mesh/faces"])
@@ -148,4 +202,12 @@ class Contents:
         if self.image_path in values:
             images = values[self.image_path][0]
         present = None if images is None else self.images_present[row]
-        return Instance(int(self._store.ids[row]), mesh, cloud, occupancy, images, present)
+        distances = values.get("sdf/distance")
+        sdf = None if distances is None else distances[0]
+        packed = {edge: values.get(f"voxel_grid/inside_{edge}") for edge in GRID_EDGES}
+        grids = {
+            edge: np.unpackbits(bits[0]).astype(np.bool_).reshape(edge, edge, edge)
+            for edge, bits in packed.items()
+            if bits is not None
+        }
+        return Instance(int(self._store.ids[row]), mesh, cloud, occupancy, images, present, sdf, grids or None)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
@@ -22,11 +22,15 @@ def instance_digest(
     occupancy: Occupancy | None = None,
     images: NDArray[Any] | None = None,
     present: NDArray[np.bool_] | None = None,
+    sdf: NDArray[np.float16] | None = None,
+    voxel_grid: Mapping[int, NDArray[np.bool_]] | None = None,
 ) -> bytes:
     """Return the SHA-256 of an instance's arrays as a library holds them, 32 bytes.
 
-    Every array counts with its dtype and shape; a part that is missing counts as such.
+    Every array counts with its dtype and shape; a part that is missing counts as such. The signed distances and voxel
+    grids, which most libraries do not have, count where they are there.
     """
+    grids = sorted((voxel_grid or {}).items())
     state = hashlib.sha256()
     for array in (
         None if mesh is None else np.asarray(mesh.vertices, "<f4"),
@@ -38,13 +42,27 @@ def instance_digest(
         None if occupancy is None else np.append(occupancy.loc, occupancy.scale),
         images,
         present,
+        *(() if sdf is None else (sdf,)),
+        *(grid for _, grid in grids),
     ):
-        if array is None:
-            state.update(b"-")
-            continue
-        state.update(f"{array.dtype.str}{array.shape}".encode())
-        state.update(np.ascontiguousarray(array).data)
+        _count(state, array)
     return state.digest()
+
+
+def column_digest(values: NDArray[Any]) -> str:
+    """Return the SHA-256 of a column with its dtype and shape, in hexadecimal digits."""
+    state = hashlib.sha256()
+    _count(state, values.astype(values.dtype.newbyteorder("<"), copy=False))
+    return state.hexdigest()
+
+
+def _count(state: hashlib._Hash, array: NDArray[Any] | None) -> None:
+    """Count an array with its dtype and shape, or that there is none."""
+    if array is None:
+        state.update(b"-")
+        return
+    state.update(f"{array.dtype.str}{array.shape}".encode())
+    state.update(np.ascontiguousarray(array).data)
 
 
 def joint_digest(ids: Iterable[int], digests: Iterable[bytes]) -> str:

@@ -15,9 +15,8 @@ from msl_store import schema
 from msl_store.blockwise import Outcome, run_blocks
 from msl_store.digest import instance_digest, joint_digest
 from msl_store.errors import UsageError
-from msl_store.layout import Layout
-from msl_store.schema import BLOCK
-from msl_store.store import BlockWriter, Publication, commit_block, joined, locate
+from msl_store.layout import Layout, blocks_of
+from msl_store.store import BlockWriter, Publication, commit_block, joined, locate, put_shards
 from msl_store.version import software
 
 if TYPE_CHECKING:
@@ -55,7 +54,8 @@ def write_edition(
     Parameters
     ----------
     images : xarray.DataArray
-        As `msl_store.simulate` returns it, or a selection of it; dims (instance, view, [z,] y, x).
+        As `msl_store.simulate` returns it, or a selection of it; dims (instance,
+        [microscope,] view, [frame,] [z,] y, x).
     url, storage_options
         Where the edition goes, as `msl_store.open` takes them.
     scheduler : str, distributed.Client or None
@@ -79,16 +79,15 @@ def write_edition(
     """
     began = time.perf_counter()
     provenance = images.attrs.get("provenance")
-    if not isinstance(provenance, dict) or images.dims[:2] != ("instance", "view") or images.chunks is None:
+    if not isinstance(provenance, dict) or not {"instance", "view"} <= set(images.dims) or images.chunks is None:
         raise UsageError(
-            "images: no provenance, or dims other than (instance, view, [z,] y, x), or not lazy; allowed is what "
-            "msl_store.simulate returns, and selections of it"
+            "images: no provenance, or dims other than (instance, [microscope,] view, [frame,] [z,] y, x), or not lazy;"
+            " allowed is what msl_store.simulate returns, and selections of it"
         )
-    stored = images.transpose("instance", "view", *(("z",) if "z" in images.dims else ()), "y", "x")
-    blocks = stored.data.rechunk({0: BLOCK, **dict.fromkeys(range(1, stored.ndim), -1)})
+    stored = _by_microscope(images)
     layout = _layout(stored)
-    chosen = [provenance["views"].index(view) for view in stored["view"].values.tolist()]
-    plan = _plan(stored, provenance)
+    parts = _parts(stored, layout)
+    plan = _plan(images, provenance)
     target = locate(url, storage_options)
     publication = Publication(target, layout, plan, plan["images"])
     counted = 0
@@ -106,12 +105,11 @@ def write_edition(
                 done += 1
                 progress(done, layout.blocks)
 
-        ids = stored["instance"].values
-        present = stored["present"].transpose("instance", "view").values
+        ids, present = stored["instance"].values, stored["present"].values
         tasks = {
             block: partial(
                 _write_block,
-                blocks.blocks[block],
+                parts[block],
                 ids[list(layout.rows(block))],
                 present[list(layout.rows(block))],
                 layout,
@@ -122,50 +120,88 @@ def write_edition(
             if block not in finished
         }
         run_blocks(tasks, scheduler=scheduler, done=tell)
-        columns = _columns(layout, publication.records(), np.array(provenance["rotations"])[chosen])
+        columns = _columns(layout, publication.records(), _rotations(stored, provenance))
         publication.publish(columns, _attributes(stored, provenance, columns), _groups(stored, provenance, columns))
     return Written(state, layout.instances, counted, time.perf_counter() - began)
 
 
+def _by_microscope(images: xr.DataArray) -> xr.DataArray:
+    """Return images, and whether they are present, with the dimensions that an edition has."""
+    if "microscope" not in images.dims:
+        present = images["present"].drop_vars("microscope").expand_dims(microscope=[images["microscope"].item()])
+        images = images.drop_vars("present").expand_dims("microscope").assign_coords(present=present)
+    lead = ("instance", "microscope", "view")
+    between = [dim for dim in ("frame", "z") if dim in images.dims]
+    present = images["present"].transpose(*lead)
+    return images.transpose(*lead, *between, "y", "x").assign_coords(present=(lead, present.values))
+
+
 def _layout(images: xr.DataArray) -> Layout:
     sizes = {str(dim): int(extent) for dim, extent in images.sizes.items() if dim != "instance"}
-    specs = schema.edition_arrays(planes="z" in images.dims, dtype=str(images.dtype))
-    return Layout(images.sizes["instance"], {"microscope": 1, **sizes}, arrays=specs)
+    specs = schema.edition_arrays(planes="z" in sizes, frames="frame" in sizes, dtype=str(images.dtype))
+    return Layout(images.sizes["instance"], sizes, arrays=specs)
+
+
+def _parts(images: xr.DataArray, layout: Layout) -> list[list[Any]]:
+    """Return every block's images as dask arrays, one a shard."""
+    (shard,) = (layout.array(spec).shard for spec in layout.arrays if spec.kind == "rows")
+    rows = shard[0] if shard else 1
+    lazy = images.data.rechunk({0: blocks_of(layout.instances, rows), **dict.fromkeys(range(1, images.ndim), -1)})
+    return [
+        [lazy.blocks[row // rows] for row in range(block.start, block.stop, rows)]
+        for block in map(layout.rows, range(layout.blocks))
+    ]
 
 
 def _plan(images: xr.DataArray, provenance: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the edition depends on; dask's name of the images stands for their whole computation."""
-    labels = {name: images[name].values.tolist() for name in ("instance", "view", "z") if name in images.coords}
+    names = ("instance", "microscope", "view", "frame", "z")
+    labels = {name: images[name].values.tolist() for name in names if name in images.coords}
     text = json.dumps([schema.SCHEMA_VERSION, images.data.name, labels, provenance], sort_keys=True)
     return {"images": hashlib.sha256(text.encode()).hexdigest(), "provenance": dict(provenance)}
 
 
 def _write_block(
-    images: Any, ids: NDArray[np.int64], present: NDArray[np.bool_], layout: Layout, target: Objects, block: int
+    parts: list[Any], ids: NDArray[np.int64], present: NDArray[np.bool_], layout: Layout, target: Objects, block: int
 ) -> int:
-    """Compute one block in this thread and write it; return the bytes written."""
-    values = images.compute(scheduler="synchronous")
+    """Compute one block in this thread and write it, a shard at a time; return the bytes written."""
     writer = BlockWriter(layout, block)
     (spec,) = (spec for spec in layout.arrays if spec.kind == "rows")
     columns: dict[str, list[Any]] = {}
-    for row, instance, image, there in zip(layout.rows(block), ids.tolist(), values, present, strict=True):
-        writer.put(spec.path, row, image[None], present=there[None])
-        status = "complete" if there.all() else "partial" if there.any() else "set_aside"
-        for path, value in {
-            "instances/id": instance,
-            "instances/status": schema.STATUS.index(status),
-            "instances/has_images": bool(there.all()),
-            "instances/digest": list(instance_digest(images=image[None], present=there[None])),
-            "images/present": [there.tolist()],
-        }.items():
-            columns.setdefault(path, []).append(value)
-    return commit_block(target, block, writer, {"columns": columns})
+    rows = zip(layout.rows(block), ids.tolist(), present, strict=True)
+    written = 0
+    for part in parts:
+        for image, (row, instance, there) in zip(part.compute(scheduler="synchronous"), rows, strict=False):
+            writer.put(spec.path, row, image, present=there)
+            status = "complete" if there.all() else "partial" if there.any() else "set_aside"
+            for path, value in {
+                "instances/id": instance,
+                "instances/status": schema.STATUS.index(status),
+                "instances/has_images": bool(there.all()),
+                "instances/digest": list(instance_digest(images=image, present=there)),
+                "images/present": there.tolist(),
+            }.items():
+                columns.setdefault(path, []).append(value)
+        written += put_shards(target, writer)
+    return written + commit_block(target, block, writer, {"columns": columns})
+
+
+def _rotations(images: xr.DataArray, provenance: Mapping[str, Any]) -> NDArray[np.float64]:
+    microscopes = [microscope["name"] for microscope in _microscopes(images, provenance)]
+    every = [microscope["name"] for microscope in provenance["microscopes"]]
+    views = [provenance["views"].index(view) for view in images["view"].values.tolist()]
+    return np.array(provenance["rotations"])[[every.index(name) for name in microscopes]][:, views]
+
+
+def _microscopes(images: xr.DataArray, provenance: Mapping[str, Any]) -> list[dict[str, Any]]:
+    by_name = {microscope["name"]: microscope for microscope in provenance["microscopes"]}
+    return [by_name[name] for name in images["microscope"].values.tolist()]
 
 
 def _columns(layout: Layout, records: list[dict[str, Any]], rotations: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
     columns: dict[str, NDArray[Any]] = {
         "instances/findings": np.frombuffer(b"[]", np.uint8),
-        "images/rotation": rotations[None],
+        "images/rotation": rotations,
     }
     for spec in layout.arrays:
         if spec.kind == "column" and spec.path not in columns:
@@ -179,7 +215,7 @@ def _attributes(
     digests = (digest.tobytes() for digest in columns["instances/digest"])
     return {
         "msl_schema_version": schema.SCHEMA_VERSION,
-        "title": f"Images simulated with {provenance['microscope']['name']} ({provenance['mode']})",
+        "title": f"Images simulated with {', '.join(images['microscope'].values)} ({provenance['mode']})",
         "edition": "simulated",
         "license": images.attrs.get("license", ""),
         "citation": images.attrs.get("citation", ""),
@@ -193,12 +229,16 @@ def _attributes(
 def _groups(
     images: xr.DataArray, provenance: Mapping[str, Any], columns: Mapping[str, NDArray[Any]]
 ) -> dict[str, dict[str, Any]]:
-    planes = {"z_um": images["z"].values.tolist()} if "z" in images.dims else {}
+    places = {
+        name: images[coordinate].values.tolist()
+        for name, coordinate in (("z_um", "z"), ("frames", "frame"), ("time_s", "time_s"))
+        if coordinate in images.coords and images[coordinate].ndim
+    }
     return {
         "instances": schema.instance_attributes(columns["instances/id"], columns["instances/status"]),
         "images": {
-            "microscopes": [provenance["microscope"]],
+            "microscopes": _microscopes(images, provenance),
             "views": images["view"].values.tolist(),
-            **planes,
+            **places,
         },
     }

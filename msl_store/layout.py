@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msl_store.schema import ARRAYS, BLOCK, IMAGE_SHAPE, MICROSCOPES, RAGGED_SHARD_CHUNKS, SAMPLES, SPECS, VIEWS
+from msl_store.schema import ARRAYS, BLOCK, GRID_EDGES, IMAGE_SHAPE, MICROSCOPES, RAGGED_SHARD_CHUNKS, SAMPLES, VIEWS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from msl_store.schema import ArraySpec
+
+
+PART_BYTES = 2**28
+"""Instances of a block take at most this much together, before compression, if one alone does not take more."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,10 @@ class ArrayLayout:
         """Chunks of a shard in each dimension."""
         shard = self.shard or self.chunk
         return tuple(s // c for s, c in zip(shard, self.chunk, strict=True))
+
+    def object_of(self, chunk: Sequence[int]) -> tuple[str, int]:
+        """Return the object that holds a chunk, and the chunk's number in it."""
+        return object_of(self.spec.path, self.chunks_per_shard, chunk)
 
 
 @dataclass(frozen=True)
@@ -89,12 +97,16 @@ class Layout:
 
     def counts(self, path: str) -> tuple[int, ...]:
         """Return how many rows every instance has in a ragged array."""
-        return self.vertex_counts if SPECS[path].dims[0] == "vertex" else self.face_counts
+        return self.vertex_counts if self.spec(path).dims[0] == "vertex" else self.face_counts
+
+    def spec(self, path: str) -> ArraySpec:
+        """Return one of the arrays by its path."""
+        return next(spec for spec in self.arrays if spec.path == path)
 
     def starts(self, path: str) -> tuple[NDArray[np.int64], int]:
         """Return the first row of every instance in a ragged array, and that array's length, both in rows."""
         counts = np.asarray(self.counts(path), np.int64)
-        chunk = SPECS[path].chunk[0]
+        chunk = self.spec(path).chunk[0]
         shard = chunk * RAGGED_SHARD_CHUNKS
         padded = -(-counts // chunk) * chunk
         starts = np.zeros(self.instances, np.int64)
@@ -117,11 +129,33 @@ class Layout:
         if spec.kind == "ragged":
             shard = (chunk[0] * RAGGED_SHARD_CHUNKS, *chunk[1:])
         elif spec.kind == "rows":
-            shard = (BLOCK, *(-(-extent // c) * c for extent, c in zip(whole[1:], chunk[1:], strict=True)))
+            inner = tuple(-(-extent // c) * c for extent, c in zip(whole[1:], chunk[1:], strict=True))
+            shard = (part_rows(math.prod(inner) * np.dtype(spec.dtype).itemsize), *inner)
         return ArrayLayout(spec, shape, chunk, shard)
 
 
-FIXED_SIZES: Mapping[str, int] = {"axis": 3, "corner": 3, "row": 3, "col": 3, "digest_byte": 32}
+def object_of(path: str, chunks_per_shard: Sequence[int], chunk: Sequence[int]) -> tuple[str, int]:
+    """Return the object that holds a chunk of an array, and the chunk's number in it.
+
+    >>> object_of("images/counts", (64, 3, 6, 1, 1), (65, 1, 2, 0, 0))
+    ('images/counts/c/1/0/0/0/0', 26)
+    """
+    name, number = f"{path}/c", 0
+    for c, n in zip(chunk, chunks_per_shard, strict=True):
+        name += f"/{c // n}"
+        number = number * n + c % n
+    return name, number
+
+
+FIXED_SIZES: Mapping[str, int] = {
+    "axis": 3,
+    "principal": 3,
+    "corner": 3,
+    "row": 3,
+    "col": 3,
+    "digest_byte": 32,
+    **{f"byte_{edge}": edge**3 // 8 for edge in GRID_EDGES},
+}
 
 
 def library_sizes(
@@ -144,11 +178,23 @@ def library_sizes(
     }
 
 
-def blocks_of(rows: int) -> tuple[int, ...]:
-    """Return the sizes of the blocks that cover some rows.
+def part_rows(row_bytes: int) -> int:
+    """Return how many instances of a block make up a shard, and are in memory together: a power of two, at most all.
 
-    >>> blocks_of(130)
-    (64, 64, 2)
+    >>> part_rows(2**20), part_rows(2**24), part_rows(2**40)
+    (64, 16, 1)
     """
-    edges = [*range(0, rows, BLOCK), rows]
+    rows = BLOCK
+    while rows > 1 and rows * row_bytes > PART_BYTES:
+        rows //= 2
+    return rows
+
+
+def blocks_of(rows: int, size: int = BLOCK) -> tuple[int, ...]:
+    """Return the sizes of the blocks, or of the parts of blocks, that cover some rows.
+
+    >>> blocks_of(130), blocks_of(70, 32)
+    ((64, 64, 2), (32, 32, 6))
+    """
+    edges = [*range(0, rows, size), rows]
     return tuple(b - a for a, b in pairwise(edges))

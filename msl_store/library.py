@@ -8,26 +8,27 @@ from __future__ import annotations
 
 import json
 import os
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
-from msl_store import schema
-from msl_store.contents import PARTS, Contents, Instance
+from msl_store.contents import PARTS, Contents, Instance, check_parts
 from msl_store.errors import MissingError, UsageError
 from msl_store.intake_entry import location_of
-from msl_store.lazy import lazy_variable
-from msl_store.optics.rotations import rotation_vectors
+from msl_store.labelled import images_of, rotations_of, tree_of
+from msl_store.splits import SPLITS
 from msl_store.store import Store, Want, open_store
+from msl_store.table import matching, read_table, split_masks, split_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    import xarray as xr
     from numpy.typing import ArrayLike, NDArray
 
     from msl_store.shapes import Mesh, Occupancy, PointCloud
+    from msl_store.store.caching import CacheChoice
 
 
 class Library:
@@ -80,6 +81,16 @@ class Library:
         """Digest of the whole library's content, as published."""
         return self._store.digest
 
+    @property
+    def lineage(self) -> tuple[str, ...]:
+        """Digests of this library and of those that it was taken from by `msl_store.subset`, the nearest first."""
+        return (self.digest, *(step["digest"] for step in self._store.attributes.get("derived_from", ())))
+
+    @property
+    def edition(self) -> Library | None:
+        """The edition that gives the images, where one was joined by `with_edition`."""
+        return self._edition
+
     @cached_property
     def _rows(self) -> NDArray[np.int64]:
         if self._chosen is not None:
@@ -108,7 +119,14 @@ class Library:
             )
         return np.array([self._row_of[instance] for instance in wanted], np.int64)
 
-    def select(self, *, ids: ArrayLike | None = None, first: int | None = None, where: str | None = None) -> Library:
+    def select(
+        self,
+        *,
+        ids: ArrayLike | None = None,
+        first: int | None = None,
+        where: str | None = None,
+        split: str | None = None,
+    ) -> Library:
         """Return a subset, which is a library again.
 
         Parameters
@@ -118,64 +136,55 @@ class Library:
         where : str, optional
             A condition on the columns of `table`, in the syntax of ``pandas.DataFrame.query``, as in
             ``"volume_um3 > 2 and genus == 0"``.
+        split : {"train", "val", "test"}, optional
+            Those of a split, which is frozen: see `msl_store.splits`.
         first : int, optional
-            At most this many, from the start of what the other two leave.
+            At most this many, from the start of what the others leave.
 
         Raises
         ------
         MissingError
             An id is not in the library.
         UsageError
-            An id is given twice, `first` is negative, or `where` is no condition on the table.
+            An id is given twice, `first` is negative, `where` is no condition on the table, or there is no such split.
         """
         rows = self._rows if ids is None else self.rows_of(ids)
         if len(np.unique(rows)) != len(rows):
             raise UsageError(f"{self.url}: an id is given twice; allowed: every id once")
         if first is not None and first < 0:
             raise UsageError(f"first={first}: allowed is 0 or more")
-        if where is not None:
-            matching = set(self._rows[self._matches(where)].tolist())
-            rows = rows[[row in matching for row in rows.tolist()]]
+        if split is not None and split not in SPLITS:
+            raise UsageError(f"split={split!r}: allowed are {', '.join(SPLITS)}; see also Library.splits")
+        matches = np.ones(len(self), np.bool_) if where is None else matching(self.table, where)
+        if split is not None:
+            matches = matches & (split_numbers(self._store, self._rows) == SPLITS.index(split))
+        if not matches.all():
+            rows = rows[np.isin(rows, self._rows[matches])]
         return Library(self._store, np.ascontiguousarray(rows[:first], np.int64), edition=self._edition)
 
-    def _matches(self, where: str) -> NDArray[np.bool_]:
-        frame = self.table.to_dataframe()
-        try:
-            found = frame.eval(where, engine="python")
-        except Exception as error:
-            raise UsageError(f"where={where!r}: {error}; columns: {', '.join(frame.columns)}") from error
-        matches = np.asarray(found)
-        if matches.dtype != np.bool_ or matches.shape != (len(frame),):
-            raise UsageError(f"where={where!r}: is no condition; allowed: a comparison such as 'volume_um3 > 2'")
-        return matches
+    def splits(self, where: Mapping[str, str | None] | None = None) -> dict[str, Library]:
+        """Return subsets that have no instance in common.
+
+        Parameters
+        ----------
+        where : mapping of str to str or None, optional
+            The condition of each split, as `select` takes it; one split may have None, for all that the others leave.
+            Without it, the frozen ``train``, ``val`` and ``test``.
+
+        Raises
+        ------
+        UsageError
+            An instance would be in two splits, or a condition is none.
+        """
+        if where is None:
+            return {name: self.select(split=name) for name in SPLITS}
+        masks = split_masks(self.table, where)
+        return {name: self.select(ids=self.ids[mask]) for name, mask in masks.items()}
 
     @cached_property
     def table(self) -> xr.Dataset:
         """One row an instance: status, what it has, morphometrics, with units; ``.to_dataframe()`` for pandas."""
-        columns = [
-            array
-            for path, array in self._store.arrays.items()
-            if array.dims[:1] == ("instance",)
-            and array.shard is None
-            and path.startswith(("instances/", "mesh/"))
-            and path not in {"instances/id", "instances/digest"}
-            and not path.endswith("_start")
-        ]
-        values = self._store.read([Want(array.path) for array in columns])
-        variables: dict[str, Any] = {}
-        for array, column in zip(columns, values, strict=True):
-            name = array.path.partition("/")[2]
-            chosen = column[self._rows]
-            if name in {"origin", "status"}:
-                meanings = self._store.groups["instances"]["origins"] if name == "origin" else schema.STATUS
-                chosen = np.array(meanings, dtype=np.dtypes.StringDType())[chosen].astype(object)
-            if array.dims == ("instance", "axis"):
-                stem = name.removesuffix("_um")
-                for axis in range(chosen.shape[1]):
-                    variables[f"{stem}_{axis}_um"] = ("instance", chosen[:, axis], dict(array.attributes))
-            else:
-                variables[name] = ("instance", chosen, dict(array.attributes))
-        return xr.Dataset(variables, {"instance": ("instance", self.ids)}, self.attributes)
+        return read_table(self._store, self._rows)
 
     @cached_property
     def findings(self) -> list[dict[str, Any]]:
@@ -206,6 +215,23 @@ class Library:
         """Return one instance's query points and whether each is inside, in the normalized frame."""
         return self._part(instance, "occupancy")  # type: ignore[no-any-return]
 
+    def sdf(self, instance: int) -> NDArray[np.float16]:
+        """Return the signed distances of one instance's occupancy points, shape (n_query,): negative inside.
+
+        In the normalized frame, as the points are; only libraries made from EM volumes have them.
+        """
+        return self._part(instance, "sdf")  # type: ignore[no-any-return]
+
+    def voxel_grid(self, instance: int, edge: int = 64) -> NDArray[np.bool_]:
+        """Return which voxels of the normalized frame's cube [-0.55, 0.55]^3 are inside, shape (edge, edge, edge).
+
+        Only libraries made from EM volumes have grids, of the edges that were asked for.
+        """
+        grids: Mapping[int, NDArray[np.bool_]] = self._part(instance, "voxel_grid")
+        if edge not in grids:
+            raise MissingError(f"{self.url}: has no voxel grid of edge {edge}; it has {', '.join(map(str, grids))}")
+        return grids[edge]
+
     def instance(self, instance: int) -> Instance:
         """Return everything that one instance has."""
         return next(self.instances([instance]))
@@ -230,16 +256,25 @@ class Library:
         ids : sequence of int, optional
             Which, in which order; all by default.
         parts : sequence of str
-            Of ``mesh``, ``point_cloud``, ``occupancy``, ``images``.
+            Of ``mesh``, ``point_cloud``, ``occupancy``, ``images``, ``sdf``, ``voxel_grid``.
         batch : int
             Instances read together; whole ones take about 7 MB each in memory.
         """
-        unknown = set(parts) - set(PARTS)
-        if unknown:
-            raise UsageError(f"parts: {', '.join(sorted(unknown))} unknown; allowed: {', '.join(PARTS)}")
+        check_parts(parts)
         rows = self._rows if ids is None else self.rows_of(ids)
         for start in range(0, len(rows), batch):
             yield from self._contents.read(rows[start : start + batch].tolist(), parts)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Which of `PARTS` its instances may have: those that the library has arrays for."""
+        return self._contents.parts
+
+    def wants(self, parts: Sequence[str]) -> Iterator[tuple[Store, list[Want]]]:
+        """Yield what reading some parts of all instances, and all columns, takes: batches, each of one store."""
+        yield from ((self._store, wants) for wants in self._contents.batches(self._rows.tolist(), parts))
+        if self._edition is not None:
+            yield from self._edition.select(ids=self.ids).wants([part for part in parts if part == "images"])
 
     def has_part(self, part: str) -> NDArray[np.bool_]:
         """Return which instances have a part, shape (instance,): one of `PARTS`, or ``normals``."""
@@ -256,19 +291,32 @@ class Library:
         return list(self._images_attributes.get("views", []))
 
     @property
+    def imaged(self) -> Library:
+        """The library that holds these instances' images: itself, or its edition's part."""
+        return self if self._edition is None else self._edition.select(ids=self.ids)
+
+    @property
+    def image_path(self) -> str:
+        """The array of this library's own images: ``images/counts``, or ``images/expected`` of a noise-free edition."""
+        return self._contents.image_path
+
+    @property
+    def images_present(self) -> NDArray[np.bool_]:
+        """Which images of this library's own there are, shape (instance, microscope, view)."""
+        return self._contents.images_present[self._rows]
+
+    @property
     def _images_attributes(self) -> dict[str, Any]:
         return self._store.groups.get("images", {})
 
     @cached_property
     def rotations(self) -> xr.DataArray:
         """The true rotation matrix of every image, dims (microscope, view, row, col): rotated = (p - mean) @ R."""
-        (matrices,) = self._store.read([Want("images/rotation")])
-        coords = {"microscope": [m["name"] for m in self.microscopes], "view": self.views}
-        return xr.DataArray(matrices, coords, ("microscope", "view", "row", "col"), "rotation")
+        return rotations_of(self._store)
 
     @cached_property
     def images(self) -> xr.DataArray:
-        """The images, lazy, dims (instance, microscope, view, [z,] y, x).
+        """The images, lazy, dims (instance, microscope, view, [frame,] [z,] y, x).
 
         Coordinates give each microscope's ``pixel_um`` and ``wavelength_um``, each image's true rotation as the
         rotation vector ``rotation_0``, ``rotation_1``, ``rotation_2`` (axis times angle in radians, so that a shape
@@ -276,24 +324,8 @@ class Library:
         noise-free edition), and no request is made for it. What is indexed is read in two round trips at most.
         """
         if self._edition is not None:
-            return self._edition.select(ids=self.ids).images
-        array = self._store.array(self._contents.image_path)
-        present = self._contents.images_present
-        vectors = rotation_vectors(self.rotations.values)
-        coords: dict[str, Any] = {
-            "instance": self.ids,
-            "microscope": [m["name"] for m in self.microscopes],
-            "view": self.views,
-            "present": (("instance", "microscope", "view"), present[self._rows]),
-        }
-        for name in ("pixel_um", "wavelength_um"):
-            coords[name] = ("microscope", [m[name] for m in self.microscopes], {"units": "um"})
-        for axis in range(3):
-            coords[f"rotation_{axis}"] = (("microscope", "view"), vectors[..., axis], {"units": "rad"})
-        if "z" in array.dims:
-            coords["z"] = ("z", self._images_attributes["z_um"], {"units": "um"})
-        variable = lazy_variable(self._store, array, self._rows, partial(self._contents.present, array.path))
-        return xr.DataArray(variable, coords=coords, name=array.path.partition("/")[2])
+            return self.imaged.images
+        return images_of(self._store, self._contents, self._rows)
 
     @cached_property
     def tree(self) -> xr.DataTree:
@@ -301,31 +333,33 @@ class Library:
 
         Ragged arrays (``mesh/vertices``, ``mesh/faces``) stay whole in a subset; the starts and counts are its own.
         """
-        groups: dict[str, xr.Dataset] = {"/": xr.Dataset(coords={"instance": self.ids}, attrs=self.attributes)}
-        for group, attributes in self._store.groups.items():
-            variables = {}
-            for path, array in self._store.arrays.items():
-                if array.path.startswith(f"{group}/") and path not in {"instances/id", "instances/findings"}:
-                    rows = self._rows if array.dims[0] == "instance" else None
-                    present = partial(self._contents.present, path)
-                    variables[path.partition("/")[2]] = lazy_variable(self._store, array, rows, present)
-            groups[f"/{group}"] = xr.Dataset(variables, attrs=attributes)
-        return xr.DataTree.from_dict(groups)
+        return tree_of(self._store, self._contents, self._rows)
 
-    def with_edition(self, url: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> Library:
-        """Return the instances that an edition has too, with that edition's images; joined by id.
+    def with_edition(
+        self,
+        url: str | os.PathLike[str],
+        storage_options: Mapping[str, Any] | None = None,
+        *,
+        cache: CacheChoice = None,
+    ) -> Library:
+        """Return the instances that an edition (opened as `msl_store.open` does) has too, with its images; by id.
+
+        The edition may have been simulated from this library, from one that this is a subset of, from a subset of this
+        one, or from another subset of the same library: an id means the same instance in all of them.
 
         Raises
         ------
         UsageError
             The edition was simulated from another library.
         """
-        edition = open_library(url, storage_options)
-        source = edition.attributes.get("source_digest")
-        if source != self.digest:
+        edition = open_library(url, storage_options, cache=cache)
+        attributes = edition.attributes
+        source = attributes.get("source_digest")
+        known = {source, *attributes.get("provenance", {}).get("source_lineage", ())} - {None, ""}
+        if known.isdisjoint(self.lineage):
             raise UsageError(
                 f"{edition.url}: was simulated from a library with digest {source}, {self.url} has {self.digest}; "
-                "join it with the library it came from"
+                "join it with the library it came from, or a subset of that"
             )
         both = [instance for instance in self.ids.tolist() if instance in edition]
         return Library(self._store, self.rows_of(both) if both else self._rows[:0], edition=edition)
@@ -335,7 +369,7 @@ def _reopened(store: Store, rows: NDArray[np.int64] | None, edition: Library | N
     return Library(store, rows, edition=edition)
 
 
-def open_library(url: Any, storage_options: Mapping[str, Any] | None = None) -> Library:
+def open_library(url: Any, storage_options: Mapping[str, Any] | None = None, *, cache: CacheChoice = None) -> Library:
     """Open a library in one request.
 
     Parameters
@@ -346,6 +380,10 @@ def open_library(url: Any, storage_options: Mapping[str, Any] | None = None) -> 
     storage_options : mapping, optional
         As s3fs and fsspec take them: ``anon``, ``key``, ``secret``, ``token``, ``profile``, ``role_arn``,
         ``endpoint_url``, ``client_kwargs``.
+    cache : Cache or False, optional
+        Keeps what is read, for all processes that use it. Where none is given, the one that the environment variables
+        ``MSL_CACHE`` (a folder) and ``MSL_CACHE_LIMIT`` name, for libraries that are not on this machine's disk; with
+        False, none.
 
     Raises
     ------
@@ -354,9 +392,9 @@ def open_library(url: Any, storage_options: Mapping[str, Any] | None = None) -> 
     FormatError
         What is there is no library, or one of a newer schema.
     NetworkError
-        The server cannot be reached or refuses.
+        The server cannot be reached or refuses, and no cache holds the library.
     """
     if not isinstance(url, str | os.PathLike):
         url, found = location_of(url)
         storage_options = {**found, **(storage_options or {})}
-    return Library(open_store(url, storage_options))
+    return Library(open_store(url, storage_options, cache=cache))

@@ -166,9 +166,10 @@ def _step(images: xr.DataArray, dim: str) -> tuple[float, float]:
             raise UsageError(f"{name}: {places.tolist()} is no ascending regular grid, which OME-Zarr needs")
         return float((places[-1] - places[0]) / (count - 1)), float(places[0])
     if dim in {"y", "x"}:
-        if "pixel_um" not in images.coords or images.coords["pixel_um"].ndim:
+        pixels = np.unique(images.coords["pixel_um"].values) if "pixel_um" in images.coords else np.empty(0)
+        if len(pixels) != 1:
             raise UsageError("images: neither coordinates along y and x nor one pixel_um; select one microscope")
-        pixel = float(images.coords["pixel_um"].values)
+        pixel = float(pixels[0])
         return pixel, -(count - 1) / 2 * pixel
     return 1.0, 0.0
 

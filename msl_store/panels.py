@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
+    from matplotlib.gridspec import GridSpec
     from numpy.typing import NDArray
+
+    from msl_store.library import Library
 
 BACKGROUND = "#0b0e14"
 INK = "#e8ebf0"
@@ -32,6 +35,32 @@ def new_figure(width_in: float, height_in: float) -> Figure:
     return Figure(figsize=(width_in, height_in), facecolor=BACKGROUND)
 
 
+def panel_grid(
+    figure: Figure,
+    rows: int,
+    columns: int,
+    *,
+    top: float,
+    bottom: float,
+    left: float = 0.04,
+    right: float = 0.04,
+    gap: float = 0.04,
+) -> GridSpec:
+    """Return a grid of panels; margins are the empty inches beside it, `gap` those between rows."""
+    width, height = figure.get_size_inches()
+    panel = (height - top - bottom - gap * (rows - 1)) / rows
+    return figure.add_gridspec(
+        rows,
+        columns,
+        left=left / width,
+        right=1 - right / width,
+        top=1 - top / height,
+        bottom=bottom / height,
+        wspace=0.04 / ((width - left - right + 0.08) / columns),
+        hspace=gap / panel,
+    )
+
+
 def tinted(wavelength_um: float) -> Colormap:
     """Return the colour map of images at a wavelength: from black through its colour to nearly white."""
     from matplotlib.colors import LinearSegmentedColormap
@@ -48,7 +77,7 @@ def draw_image(axes: Axes, values: NDArray[Any], *, pixel_um: float, wavelength_
     low, high = np.nanpercentile(values, (DARKEST, BRIGHTEST))
     _blank(axes, title)
     axes.imshow(values, cmap=tinted(wavelength_um), vmin=low, vmax=max(high, low + 1e-6), interpolation="nearest")
-    draw_scale_bar(axes, width=values.shape[1], unit_um=pixel_um)
+    draw_scale_bar(axes, width=values.shape[1], height=values.shape[0], unit_um=pixel_um)
 
 
 def draw_picture(axes: Axes, picture: NDArray[np.uint8], *, pixel_um: float | None, title: str = "") -> None:
@@ -56,7 +85,25 @@ def draw_picture(axes: Axes, picture: NDArray[np.uint8], *, pixel_um: float | No
     _blank(axes, title)
     axes.imshow(picture, interpolation="antialiased")
     if pixel_um is not None:
-        draw_scale_bar(axes, width=picture.shape[1], unit_um=pixel_um)
+        draw_scale_bar(axes, width=picture.shape[1], height=picture.shape[0], unit_um=pixel_um)
+
+
+def draw_masks(
+    axes: Axes, filled: NDArray[np.bool_], outlined: NDArray[np.bool_], *, colours: tuple[str, str], pixel_um: float
+) -> None:
+    """Draw a mask, shape (y, x), as an area and another as a line about it, with a scale bar."""
+    from matplotlib.colors import ListedColormap
+
+    _blank(axes, "")
+    axes.imshow(filled, cmap=ListedColormap(["black", colours[0]]), vmin=0, vmax=1, interpolation="nearest")
+    outline(axes, outlined, colours[1])
+    draw_scale_bar(axes, width=filled.shape[1], height=filled.shape[0], unit_um=pixel_um)
+
+
+def outline(axes: Axes, mask: NDArray[np.bool_], colour: str) -> None:
+    """Draw a line about a mask, shape (y, x), on axes that show an image of the same pixels."""
+    if mask.any() and not mask.all():
+        axes.contour(mask, levels=[0.5], colors=[colour], linewidths=0.7)
 
 
 def draw_gap(axes: Axes, text: str, *, title: str = "") -> None:
@@ -68,14 +115,15 @@ def draw_gap(axes: Axes, text: str, *, title: str = "") -> None:
         spine.set(visible=True, color=FAINT, linestyle=(0, (4, 4)), linewidth=0.6)
 
 
-def draw_scale_bar(axes: Axes, *, width: float, unit_um: float) -> None:
-    """Draw a scale bar in the lower right corner of axes whose data run `width` units across, downwards in y."""
+def draw_scale_bar(axes: Axes, *, width: float, unit_um: float, height: float | None = None) -> None:
+    """Draw a scale bar in the lower right of axes whose data run `width` units across and `height` (or as far) down."""
     length_um = round_length(width * unit_um / 3)
-    length = length_um / unit_um
-    end = width * 0.95 - 0.5
-    axes.plot([end - length, end], [width * 0.94 - 0.5] * 2, color=INK, linewidth=1.6, solid_capstyle="butt")
+    tall = height or width
+    length, side = length_um / unit_um, min(width, tall)
+    end, foot = width - 0.05 * side - 0.5, tall - 0.06 * side - 0.5
+    axes.plot([end - length, end], [foot] * 2, color=INK, linewidth=1.6, solid_capstyle="butt")
     shown = f"{length_um:g} \N{MICRO SIGN}m" if length_um >= 0.1 else f"{1000 * length_um:g} nm"
-    axes.text(end - length / 2, width * 0.92 - 0.5, shown, color=INK, fontsize=6, ha="center", va="bottom")
+    axes.text(end - length / 2, foot - 0.02 * side, shown, color=INK, fontsize=6, ha="center", va="bottom")
 
 
 def round_length(longest: float) -> float:
@@ -86,6 +134,12 @@ def round_length(longest: float) -> float:
     """
     power = 10.0 ** math.floor(math.log10(longest))
     return max(step * power for step in (1, 2, 5) if step * power <= longest)
+
+
+def credit(library: Library) -> str:
+    """Return a library's title and licence in a line, as `write_licence` takes it."""
+    doi = library.attributes.get("doi")
+    return f"{library.attributes.get('title', 'library')}, {library.license}" + (f", doi:{doi}" if doi else "")
 
 
 def write_licence(figure: Figure, text: str) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from msl_store.errors import UsageError
 from msl_store.geometry.render import camera_around, render_mesh, render_points
-from msl_store.panels import INK, draw_gap, draw_image, draw_picture, new_figure, write_licence
+from msl_store.panels import INK, credit, draw_gap, draw_image, draw_picture, new_figure, panel_grid, write_licence
 from msl_store.shapes import VOXEL_UM, normalize
 from msl_store.shots import simulated_shots, stored_shot
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.gridspec import GridSpec
     from numpy.typing import NDArray
 
     from msl_store.contents import Instance
@@ -81,14 +80,14 @@ def plot_instance(library: Library, instance: int) -> Figure:
     height = head + shape_edge + len(microscopes) * (edge + caption) + foot
     figure = new_figure(width, height)
     figure.text(0.1 / width, 1 - 0.16 / height, f"instance {instance}", color=INK, fontsize=11, va="center")
-    grid = _grid(figure, 1, 3, top=head, bottom=height - head - shape_edge)
+    grid = panel_grid(figure, 1, 3, top=head, bottom=height - head - shape_edge)
     _draw_shapes([figure.add_subplot(grid[0, column]) for column in range(3)], found, _voxel_um(library))
     if microscopes:
-        grid = _grid(figure, len(microscopes), columns, top=head + shape_edge + caption, bottom=foot, gap=caption)
+        grid = panel_grid(figure, len(microscopes), columns, top=head + shape_edge + caption, bottom=foot, gap=caption)
         for row in range(len(microscopes)):
             for column, view in enumerate(views):
                 _draw_shot(figure.add_subplot(grid[row, column]), stored_shot(library, found, row, view))
-    write_licence(figure, _licence(library))
+    write_licence(figure, credit(library))
     return figure
 
 
@@ -129,7 +128,7 @@ def plot_overview(library: Library, ids: Sequence[int], *, images: xr.DataArray 
     edge, head, foot = 1.7, 0.12 + 0.12 * lines, 0.24
     width, height = edge * columns, head + edge * len(rows) + foot
     figure = new_figure(width, height)
-    grid = _grid(figure, len(rows), columns, top=head, bottom=foot)
+    grid = panel_grid(figure, len(rows), columns, top=head, bottom=foot)
     for row, (found, shots) in enumerate(rows):
         axes = figure.add_subplot(grid[row, 0])
         _draw_mesh(axes, found, _voxel_um(library))
@@ -137,7 +136,7 @@ def plot_overview(library: Library, ids: Sequence[int], *, images: xr.DataArray 
         for column, shot in enumerate(shots, start=1):
             _draw_shot(figure.add_subplot(grid[row, column]), shot, titled=row == 0)
     figure.axes[0].set_title("mesh", color=INK, fontsize=7, pad=3)
-    write_licence(figure, _licence(library))
+    write_licence(figure, credit(library))
     return figure
 
 
@@ -175,29 +174,8 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def _grid(figure: Figure, rows: int, columns: int, *, top: float, bottom: float, gap: float = 0.04) -> GridSpec:
-    """Return a grid of panels; `top` and `bottom` are the empty inches above and below, `gap` those between rows."""
-    width, height = figure.get_size_inches()
-    panel = (height - top - bottom - gap * (rows - 1)) / rows
-    return figure.add_gridspec(
-        rows,
-        columns,
-        left=0.04 / width,
-        right=1 - 0.04 / width,
-        top=1 - top / height,
-        bottom=bottom / height,
-        wspace=0.04 / (width / columns),
-        hspace=gap / panel,
-    )
-
-
 def _voxel_um(library: Library) -> float:
     return float(library.attributes.get("voxel_um", VOXEL_UM))
-
-
-def _licence(library: Library) -> str:
-    doi = library.attributes.get("doi")
-    return f"{library.attributes.get('title', 'library')}, {library.license}" + (f", doi:{doi}" if doi else "")
 
 
 def _draw_shapes(places: Sequence[Axes], found: Instance, voxel_um: float) -> None:

@@ -4,8 +4,8 @@ Four kinds of array make up a library:
 
 - *columns* hold one value (or a few) an instance and are one stored object each;
 - *block* arrays hold a few values an instance too, one stored object a block, for what is read with an instance only;
-- *rows* arrays have the dimension ``instance`` first; one shard covers one block of instances, a chunk one instance
-  (or part of one);
+- *rows* arrays have the dimension ``instance`` first; one shard covers one block of instances (a half, a quarter, ...
+  of it where that is large), a chunk one instance (or part of one);
 - *ragged* arrays are CF contiguous ragged arrays: an instance's rows are ``start`` to ``start + count`` of the long
   dimension. Every instance starts on a chunk boundary and every block on a shard boundary, so reading an instance
   decodes nobody else's data and no two writers share an object. The gaps are never written.
@@ -13,6 +13,7 @@ Four kinds of array make up a library:
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
@@ -102,6 +103,7 @@ ARRAYS = (
     _column("instances/id", "int64", "1", "3DMSL id"),
     _column("instances/origin", "uint16", "1", "archive that the instance came from: position in `origins`"),
     _column("instances/status", "uint8", "1", "0 complete, 1 partial, 2 set aside (no good part)"),
+    _column("instances/split", "uint8", "1", "0 train, 1 val, 2 test, by a hash of the id: see `split_rule`"),
     _column("instances/has_mesh", "bool", "1", "the mesh is here"),
     _column("instances/has_point_cloud", "bool", "1", "the point cloud is here"),
     _column("instances/has_normals", "bool", "1", "the point cloud has normals"),
@@ -226,7 +228,63 @@ ARRAYS = (
 )
 """Every array of a library of shapes and published images."""
 
-SPECS: Mapping[str, ArraySpec] = {spec.path: spec for spec in ARRAYS}
+GRID_EDGES = (32, 64)
+"""Voxels along the edge of the voxel grids that a library may have."""
+
+FURTHER_ARRAYS = (
+    _column("instances/has_sdf", "bool", "1", "the signed distances are here"),
+    _column("instances/has_voxel_grid", "bool", "1", "the voxel grids are here"),
+    _column("instances/label", "uint64", "1", "label of the object in the EM volume"),
+    _column("instances/voxel_count", "int64", "1", "voxels of the object in the EM volume, after downsampling"),
+    _column("instances/touches_border", "bool", "1", "the object reaches the border of the EM volume: it may be cut"),
+    _column("instances/centroid_um", "float64", "um", "mean position of the object's voxels in the EM volume", "axis"),
+    _column("instances/origin_um", "float64", "um", "position in the EM volume of the mesh's coordinates 0", "axis"),
+    _column(
+        "instances/principal_axes",
+        "float64",
+        "1",
+        "unit vectors along the solid's principal axes, the longest first",
+        "principal",
+        "axis",
+        fill=NAN,
+    ),
+    _column(
+        "instances/principal_length_um",
+        "float64",
+        "um",
+        "whole axes of the ellipsoid with the solid's second moments, the longest first",
+        "principal",
+        fill=NAN,
+    ),
+    _column("instances/skeleton_length_um", "float64", "um", "length of the object's centre lines", fill=NAN),
+    _column("instances/branch_count", "float64", "1", "points at which three or more centre lines meet", fill=NAN),
+    _column("instances/end_count", "float64", "1", "free ends of the centre lines", fill=NAN),
+    _column("instances/mean_radius_um", "float64", "um", "mean distance of the centre lines to the surface", fill=NAN),
+    ArraySpec(
+        "sdf/distance",
+        "rows",
+        ("instance", "query"),
+        "float16",
+        (1, 10000),
+        "1",
+        "signed distance of occupancy/points to the mesh in the normalized frame, negative inside",
+    ),
+    *(
+        ArraySpec(
+            f"voxel_grid/inside_{edge}",
+            "rows",
+            ("instance", f"byte_{edge}"),
+            "uint8",
+            (1, edge**3 // 8),
+            "1",
+            f"is the voxel's centre inside: {edge}^3 voxels in C order, eight a byte, first in the highest bit",
+        )
+        for edge in GRID_EDGES
+    ),
+)
+"""Arrays that a library made from an EM volume may have besides."""
+
+SPECS: Mapping[str, ArraySpec] = {spec.path: spec for spec in (*ARRAYS, *FURTHER_ARRAYS)}
 
 GROUPS: Mapping[str, str] = {
     "instances": "one row an instance: identity, provenance, morphometrics",
@@ -234,25 +292,28 @@ GROUPS: Mapping[str, str] = {
     "point_cloud": "points on the surface in the normalized frame (raw - loc) / scale",
     "occupancy": "random query points in the normalized frame with the answer to inside?",
     "images": "microscope images",
+    "sdf": "signed distances of the occupancy's query points to the surface, in the normalized frame",
+    "voxel_grid": "voxels of the cube [-0.55, 0.55]^3 of the normalized frame with the answer to inside?",
 }
 
 
-def edition_arrays(*, planes: bool, dtype: str) -> tuple[ArraySpec, ...]:
-    """Return the arrays of a simulated edition: identities and images, no shapes.
+def edition_arrays(*, planes: bool, dtype: str, frames: bool = False) -> tuple[ArraySpec, ...]:
+    """Return the arrays of a simulated edition: identities and images, no shapes. A chunk is one image or stack.
 
     Parameters
     ----------
-    planes : bool
-        Whether images have the dimension ``z``.
+    planes, frames : bool
+        Whether images have the dimensions ``z`` and ``frame``.
     dtype : {"uint16", "float32"}
         Camera counts, or the noise-free expected image in photons.
     """
-    dims = ("instance", "microscope", "view", *(("z",) if planes else ()), "y", "x")
+    lead = ("instance", "microscope", "view", *(("frame",) if frames else ()))
+    dims = (*lead, *(("z",) if planes else ()), "y", "x")
     name, units, note = {
         "uint16": ("images/counts", "count", "camera counts"),
         "float32": ("images/expected", "photon", "noise-free expected image"),
     }[dtype]
-    image = ArraySpec(name, "rows", dims, dtype, (1, 1, 1, *(0,) * (len(dims) - 3)), units, note)
+    image = ArraySpec(name, "rows", dims, dtype, (*(1,) * len(lead), *(0,) * (len(dims) - len(lead))), units, note)
     columns = ("instances/id", "instances/status", "instances/has_images", "instances/digest", "instances/findings")
     return (*(SPECS[path] for path in columns), image, SPECS["images/present"], SPECS["images/rotation"])
 
@@ -293,6 +354,22 @@ def check(url: str, attributes: Mapping[str, Any], arrays: Mapping[str, Sequence
             continue
         if dims is None or tuple(dims) != spec.dims:
             raise FormatError(f"{url}: {path} has dims {dims}, schema version {version} has {spec.dims}")
+
+
+def counts(columns: Mapping[str, NDArray[Any]]) -> dict[str, int]:
+    """Return how many instances a library has of every status, with every part, and how many findings.
+
+    >>> counts({"instances/status": np.array([0, 0, 1]), "instances/has_mesh": np.array([True, True, False])})
+    {'complete': 2, 'partial': 1, 'set_aside': 0, 'has_mesh': 2}
+    """
+    status = columns.get("instances/status", np.zeros(0, np.uint8))
+    found = {name: int((status == number).sum()) for number, name in enumerate(STATUS)}
+    for path, values in columns.items():
+        if path.startswith("instances/") and values.dtype == np.bool_ and values.ndim == 1:
+            found[path.partition("/")[2]] = int(values.sum())
+    if "instances/findings" in columns:
+        found["findings"] = len(json.loads(columns["instances/findings"].tobytes() or b"[]"))
+    return found
 
 
 def instance_attributes(ids: NDArray[np.int64], status: NDArray[np.uint8]) -> dict[str, Any]:

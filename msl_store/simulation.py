@@ -3,61 +3,77 @@
 from __future__ import annotations
 
 import json
+import math
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
 from msl_store import schema
-from msl_store.errors import UsageError
-from msl_store.layout import blocks_of
+from msl_store.experiment import planned
+from msl_store.layout import blocks_of, part_rows
 from msl_store.library import Library
-from msl_store.optics.description import read_description
-from msl_store.optics.exposure import checked_mode, emitters_of, expose, rotations
-from msl_store.optics.microscope import Microscope, get_microscope
 from msl_store.schema import BLOCK
 from msl_store.shapes import VOXEL_UM
-from msl_store.version import software
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from msl_store.experiment import Experiment
     from msl_store.optics.exposure import Mode
+    from msl_store.optics.labelling import Labelling
+    from msl_store.optics.measured import MeasuredPsf
+    from msl_store.optics.microscope import Microscope
     from msl_store.store import Store
 
 
 def simulate(
     library: Library,
-    microscope: str | Microscope,
+    microscope: str | Microscope | Sequence[str | Microscope],
     *,
     views: Sequence[str] = schema.VIEWS,
     z: Sequence[float] | None = None,
+    frames: int | None = None,
+    interval_s: float = 1.0,
+    labelling: str | Labelling | None = None,
+    psf: MeasuredPsf | Mapping[str, MeasuredPsf] | None = None,
     mode: Mode = "corrected",
     noise: bool = True,
     seed: int = 0,
     tolerance: float = 1e-3,
 ) -> xr.DataArray:
-    """Return the images that a microscope would take of every instance, lazily.
+    """Return the images that one microscope or several would take of every instance, lazily.
 
-    Nothing is read or computed until the result is: then one dask task a block of 64 instances reads their meshes from
-    the store, wherever the worker is, and images them. The same seed gives the same bits whatever the scheduler, the
-    order or the number of workers, and whatever else is simulated with an image.
+    Nothing is read or computed until the result is: then one dask task a block of 64 instances (of fewer, where their
+    images take over 256 MB) reads their meshes from the store, wherever the worker is, labels each once and images it
+    under every microscope. The same seed gives the same bits whatever the scheduler, the order or the number of
+    workers, and whatever else is simulated with an image.
 
     Parameters
     ----------
     library : Library
         With meshes.
-    microscope : str or Microscope
+    microscope : str, Microscope or a sequence of them
         A preset's name (``conf1``, ``conf2``, ``epi1``), an instrument's (``confocal-60x-oil``, ...; see
-        `msl_store.optics.instruments`) or a description.
+        `msl_store.optics.instruments`) or a description. A sequence gives images the dimension ``microscope``; its
+        members have different names and images of the same ``size_px``.
     views : sequence of str
         Rotations by name, of ``0 x90 x180 y90 y180 z90``.
     z : sequence of float, optional
         Focal planes in um above each shape's middle; without it, one image a view and no dimension ``z``.
+    frames : int, optional
+        Consecutive frames of a film, in which emitters blink and bleach as the labelling says; without it, no dimension
+        ``frame``, and they do neither.
+    interval_s : float
+        Seconds from frame to frame.
+    labelling : str or Labelling, optional
+        Where emitters are and how they shine, or the name of one of `msl_store.optics.labelling.LABELLINGS`; that of
+        the published images where it is not given.
+    psf : MeasuredPsf or mapping of str to MeasuredPsf, optional
+        In place of the microscope's own; where there are several, by their names.
     mode : {"corrected", "published"}
         ``corrected``: true rotations, all emitters, independent noise, focus on the shape's middle. ``published``: as
         the published images were made, with their rotations, dropped half, focus and noise, as measured on them.
@@ -71,8 +87,9 @@ def simulate(
     Returns
     -------
     xarray.DataArray
-        Dims (instance, view, [z,] y, x), backed by dask. ``present`` is False for instances without a mesh, whose
-        images are zeros (NaN without noise). Attributes record everything the images depend on.
+        Dims (instance, [microscope,] view, [frame,] [z,] y, x), backed by dask. ``present`` is False for instances
+        without a mesh, or with an open one where the labelling fills shapes; their images are zeros (NaN without
+        noise). Attributes record everything the images depend on.
 
     Raises
     ------
@@ -81,136 +98,88 @@ def simulate(
     """
     import dask.array as da
 
-    optics = get_microscope(microscope)
-    _check(views, z, seed, tolerance)
-    mode = checked_mode(mode)
-    planes = None if z is None else tuple(float(depth) for depth in z)
+    experiment = planned(
+        microscope, views=views, z=z, frames=frames, interval_s=interval_s, labelling=labelling, psf=psf, mode=mode,
+        noise=noise, seed=seed, tolerance=tolerance,
+    )  # fmt: skip
+    lineage = {"source_lineage": list(library.lineage[1:])} if len(library.lineage) > 1 else {}
     provenance = {
         "source": library.url,
         "source_digest": library.digest,
-        "microscope": optics.to_dict(),
-        "views": list(views),
-        "rotations": rotations(optics, views, mode).tolist(),
-        "z_um": planes if planes is None else list(planes),
-        "mode": mode,
-        "noise": noise,
-        "seed": seed,
-        "tolerance": tolerance,
-        "software": software(),
+        **lineage,
+        **experiment.provenance(),
     }
-    shape = (len(views), *(() if planes is None else (len(planes),)), *optics.size_px)
+    sizes, dtype = experiment.sizes, experiment.dtype
     rows = library.rows_of(library.ids)
-    chunks = (blocks_of(len(rows)), *((extent,) for extent in shape))
-    dtype = np.dtype(np.uint16 if noise else np.float32)
-    work = partial(
-        _simulate_rows,
-        store=library.store,
-        microscope=optics,
-        views=tuple(views),
-        z_um=planes,
-        mode=mode,
-        noise=noise,
-        seed=seed,
-        tolerance=tolerance,
-    )
+    part = part_rows(math.prod(sizes.values()) * dtype.itemsize)
     data = da.map_blocks(
-        work,
-        da.from_array(rows, chunks=BLOCK, name=f"rows-{_token(rows.tolist(), {})}"),
+        partial(_simulate_rows, store=library.store, experiment=experiment),
+        da.from_array(rows, chunks=part, name=f"rows-{_token(rows.tolist(), {'part': part})}"),
         dtype=dtype,
-        chunks=chunks,
-        new_axis=list(range(1, 1 + len(shape))),
-        meta=np.empty((0,) * (1 + len(shape)), dtype),
+        chunks=(blocks_of(len(rows), part), *((extent,) for extent in sizes.values())),
+        new_axis=list(range(1, 1 + len(sizes))),
+        meta=np.empty((0,) * (1 + len(sizes)), dtype),
         name=f"simulate-{_token(rows.tolist(), provenance)}",
     )
-    dims = ("instance", "view", *(() if planes is None else ("z",)), "y", "x")
-    has_mesh = np.asarray(library.has_part("mesh"))
-    coords: dict[str, Any] = {
-        "instance": library.ids,
-        "view": list(views),
-        "microscope": optics.name,
-        "pixel_um": ((), optics.pixel_um, {"units": "um"}),
-        "wavelength_um": ((), optics.wavelength_um, {"units": "um"}),
-        "present": (("instance", "view"), np.repeat(has_mesh[:, None], len(views), axis=1)),
-    }
-    if planes is not None:
-        coords["z"] = ("z", list(planes), {"units": "um", "long_name": "focal plane above the shape's middle"})
     attributes = {
         "units": "count" if noise else "photon",
         "license": library.license,
         "citation": library.attributes.get("citation", ""),
         "provenance": provenance,
     }
-    return xr.DataArray(data, coords, dims, "counts" if noise else "expected", attributes)
+    name = "counts" if noise else "expected"
+    return xr.DataArray(data, _coordinates(library, experiment), ("instance", *sizes), name, attributes)
 
 
-def read_microscope(name: str) -> Microscope:
-    """Return a known microscope by its name, or the one that a JSON or YAML file describes.
-
-    Raises
-    ------
-    UsageError
-        No microscope has the name, or the file is not what `msl_store.optics.description.write_description` writes.
-    """
-    if not name.endswith((".json", ".yaml", ".yml")):
-        return get_microscope(name)
-    try:
-        return read_description(Path(name).read_text())
-    except (OSError, UsageError) as error:
-        raise UsageError(f"{name}: {error}") from error
-
-
-def _check(views: Sequence[str], z: Sequence[float] | None, seed: int, tolerance: float) -> None:
-    unknown = [view for view in views if view not in schema.VIEWS]
-    if isinstance(views, str) or unknown or not views or len(set(views)) != len(views):
-        raise UsageError(f"views {views!r}: allowed is a list of some of {', '.join(schema.VIEWS)}, each once")
-    if z is not None and (len(z) == 0 or not np.isfinite(np.asarray(z, float)).all()):
-        raise UsageError(f"z {z!r}: allowed is a list of focal planes in um, or None")
-    if not 0 <= seed < 2**63:
-        raise UsageError(f"seed {seed}: allowed is 0 to 2**63 - 1")
-    if not 1e-6 <= tolerance <= 0.1:
-        raise UsageError(f"tolerance {tolerance}: allowed is 1e-6 to 0.1")
+def _coordinates(library: Library, experiment: Experiment) -> dict[str, Any]:
+    sizes, optics = experiment.sizes, experiment.microscopes
+    whose = ("microscope",) if experiment.several else ()
+    lead = ("instance", *whose, "view")
+    present = np.zeros((len(library), *(sizes[dim] for dim in lead[1:])), np.bool_)
+    present[_imaged(library, experiment.labelling)] = True
+    coords: dict[str, Any] = {
+        "instance": library.ids,
+        "microscope": [one.name for one in optics] if experiment.several else optics[0].name,
+        "view": list(experiment.views),
+        "present": (lead, present),
+    }
+    for name in ("pixel_um", "wavelength_um"):
+        values = [getattr(one, name) for one in optics]
+        coords[name] = (whose, values if experiment.several else values[0], {"units": "um"})
+    if experiment.frames is not None:
+        numbers = np.arange(experiment.frames)
+        coords["frame"] = numbers
+        coords["time_s"] = ("frame", numbers * experiment.interval_s, {"units": "s"})
+    if experiment.z_um is not None:
+        about = {"units": "um", "long_name": "focal plane above the shape's middle"}
+        coords["z"] = ("z", list(experiment.z_um), about)
+    return coords
 
 
-def _token(rows: Sequence[int], provenance: dict[str, Any]) -> str:
+def _imaged(library: Library, labelling: Labelling) -> NDArray[np.bool_]:
+    """Return which instances can be labelled so."""
+    meshes = np.asarray(library.has_part("mesh"))
+    if not labelling.fills:
+        return meshes
+    volumes: NDArray[np.float64] = library.store.columns(["instances/volume_um3"])["instances/volume_um3"]
+    return meshes & np.isfinite(volumes[library.rows_of(library.ids)])
+
+
+def _token(rows: Sequence[int], provenance: Mapping[str, Any]) -> str:
     """Return a name for a dask layer that depends on what it computes alone."""
     from dask.base import tokenize
 
     return str(tokenize(list(rows), json.dumps(provenance, sort_keys=True)))
 
 
-def _simulate_rows(
-    rows: NDArray[np.int64],
-    *,
-    store: Store,
-    microscope: Microscope,
-    views: Sequence[str],
-    z_um: Sequence[float] | None,
-    mode: Mode,
-    noise: bool,
-    seed: int,
-    tolerance: float,
-) -> NDArray[Any]:
-    """Simulate one block: read its meshes together, then one instance at a time."""
+def _simulate_rows(rows: NDArray[np.int64], *, store: Store, experiment: Experiment) -> NDArray[Any]:
+    """Simulate some instances: read their meshes together, then one at a time."""
     library = Library(store, rows)
-    planes = () if z_um is None else (len(z_um),)
-    shape = (len(rows), len(views), *planes, *microscope.size_px)
-    out = np.zeros(shape, np.uint16) if noise else np.full(shape, np.nan, np.float32)
+    out = np.full((len(rows), *experiment.sizes.values()), 0 if experiment.noise else np.nan, experiment.dtype)
+    imaged = _imaged(library, experiment.labelling)
+    voxel_um = float(library.attributes.get("voxel_um", VOXEL_UM))
     for place, instance in enumerate(library.instances(parts=("mesh",), batch=BLOCK)):
-        if instance.mesh is None:
-            continue
-        voxel_um = float(library.attributes.get("voxel_um", VOXEL_UM))
-        emitters = emitters_of(
-            instance.mesh.vertices_um(voxel_um), instance.mesh.faces, instance=instance.id, seed=seed
-        )
-        out[place] = expose(
-            emitters,
-            microscope,
-            views,
-            instance=instance.id,
-            z_um=z_um,
-            mode=mode,
-            noise=noise,
-            seed=seed,
-            tolerance=tolerance,
-        )
+        if instance.mesh is not None and imaged[place]:
+            vertices = instance.mesh.vertices_um(voxel_um)
+            experiment.image(vertices, instance.mesh.faces, instance.id, out[place])
     return out

@@ -22,8 +22,9 @@ LINES = 400
 VAGUE = {"util", "utils", "helper", "helpers", "common", "manager", "managers", "misc", "base", "core", "tools", "lib"}
 
 HEAVY = {
-    "aiohttp", "boto3", "botocore", "bokeh", "cufinufft", "cupy", "dask", "distributed", "finufft", "imagecodecs",
-    "intake", "matplotlib", "numba", "s3fs", "scipy", "tensorstore", "torch", "trimesh",
+    "aiohttp", "boto3", "botocore", "bokeh", "cc3d", "cufinufft", "cupy", "dask", "distributed", "edt",
+    "fast_simplification", "fastremap", "fill_voids", "finufft", "h5py", "igl", "imagecodecs", "intake", "matplotlib",
+    "numba", "s3fs", "scipy", "skimage", "tensorstore", "tifffile", "torch", "trimesh",
 }  # fmt: skip
 """Libraries that nobody should wait for who does not use them."""
 
@@ -37,12 +38,17 @@ HOMES = {
     "cuda": {"msl_store.optics.gpu"},
     "cufinufft": {"msl_store.optics.gpu"},
     "cupy": {"msl_store.optics.gpu"},
+    "cc3d": {"ingest.em"},
+    "fastremap": {"ingest.em"},
+    "h5py": {"ingest.em"},
     "dask": {"msl_store.blockwise", "msl_store.scenes", "msl_store.simulation"},
     "distributed": {"msl_store.blockwise"},
+    "igl": {"msl_store.geometry"},
+    "fast_simplification": {"msl_store.geometry"},
     "finufft": set(),
     "s3fs": set(),
     "tensorstore": set(),
-    "torch": set(),
+    "torch": {"msl_store.stream.pytorch"},
 }
 """Which part of the code may import a library at all, at the top of a file or in a function."""
 
@@ -100,6 +106,14 @@ def test_importing_msl_store_loads_nothing_heavy():
 
 def test_reading_shapes_loads_nothing_heavy():
     work = f"import msl_store as msl; msl.open({str(built())!r}).select(first=9).instance({WHOLE})"
+    assert set(fresh(f"{work}; {LOADED}").split()) & (HEAVY | {"zarr"}) == set()
+
+
+def test_streaming_loads_nothing_heavy():
+    fields = "{'points': stream.Queries(9), 'image': stream.Images('conf2'), 'mesh': stream.Meshes()}"
+    work = (
+        f"import msl_store as msl; from msl_store import stream; stream.Batches(msl.open({str(built())!r}), {fields})"
+    )
     assert set(fresh(f"{work}; {LOADED}").split()) & (HEAVY | {"zarr"}) == set()
 
 

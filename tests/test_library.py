@@ -231,8 +231,8 @@ def test_only_the_parts_asked_for_are_read(library):
     (found,) = library.instances([WHOLE], parts=["mesh"])
     assert found.mesh is not None
     assert found.point_cloud is found.occupancy is found.images is found.present is None
-    with pytest.raises(UsageError, match="parts: sdf unknown; allowed: mesh, point_cloud, occupancy, images"):
-        next(library.instances(parts=["sdf"]))
+    with pytest.raises(UsageError, match="parts: skeleton unknown; allowed: mesh, point_cloud, occupancy, images, sdf"):
+        next(library.instances(parts=["skeleton"]))
 
 
 @pytest.mark.parametrize("batch", [1, 3, 100])
@@ -321,9 +321,9 @@ def test_a_rotation_vector_is_axis_times_angle(axis, angle):
 def test_the_tree_has_the_groups_of_the_store_and_the_units_of_the_schema(library):
     tree = library.tree
     assert isinstance(tree, xr.DataTree)
-    assert set(tree.children) == set(schema.GROUPS)
+    assert set(tree.children) == {spec.group for spec in schema.ARRAYS}
     assert tree.instance.values.tolist() == small_library.shown()
-    for path, spec in schema.SPECS.items():
+    for path, spec in ((spec.path, spec) for spec in schema.ARRAYS):
         if path not in {"instances/id", "instances/findings"}:
             variable = tree[path]
             assert (variable.dims, variable.dtype, variable.attrs["units"]) == (spec.dims, spec.dtype, spec.units)

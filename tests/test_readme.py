@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -40,8 +41,11 @@ def test_every_command_of_the_readme_exists() -> None:
     from ingest.cli import app as ingest_app
     from msl_store.cli import app as msl_app
 
+    project = tomllib.loads((README.parent / "pyproject.toml").read_text())["project"]
+    added = project["entry-points"]["msl_store.commands"]
+    groups = {group.name for group in msl_app.registered_groups}
     known = {
-        "msl": {*(c.name or c.callback.__name__ for c in msl_app.registered_commands if c.callback), "demo"},
+        "msl": {*(c.name or c.callback.__name__ for c in msl_app.registered_commands if c.callback), *groups, *added},
         "msl-ingest": {c.name or c.callback.__name__ for c in ingest_app.registered_commands if c.callback},
     }
     used = re.findall(r"^(?:\.venv/bin/)?(msl|msl-ingest) ([a-z]+)", README.read_text(), re.MULTILINE)

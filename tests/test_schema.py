@@ -9,12 +9,18 @@ from hypothesis import strategies as st
 
 from msl_store import schema
 from msl_store.errors import FormatError
-from msl_store.layout import Layout, blocks_of, library_sizes
-from msl_store.schema import ARRAYS, BLOCK, RAGGED_SHARD_CHUNKS, SPECS, edition_arrays
+from msl_store.layout import PART_BYTES, Layout, blocks_of, library_sizes
+from msl_store.schema import ARRAYS, BLOCK, FURTHER_ARRAYS, RAGGED_SHARD_CHUNKS, SPECS, edition_arrays
 
-EDITIONS = [(planes, dtype) for planes in (False, True) for dtype in ("uint16", "float32")]
+EDITIONS = [
+    {"planes": planes, "frames": frames, "dtype": dtype}
+    for planes in (False, True)
+    for frames in (False, True)
+    for dtype in ("uint16", "float32")
+]
 ALL_ARRAYS = {
-    spec.path: spec for spec in (*ARRAYS, *(s for p, d in EDITIONS for s in edition_arrays(planes=p, dtype=d)))
+    spec.path: spec
+    for spec in (*ARRAYS, *FURTHER_ARRAYS, *(spec for edition in EDITIONS for spec in edition_arrays(**edition)))
 }
 
 COUNTS = st.lists(st.integers(0, 200_000), min_size=1, max_size=2 * BLOCK + 5)
@@ -32,8 +38,8 @@ def test_every_array_says_what_it_is(spec):
 
 
 def test_no_array_is_there_twice():
-    assert len(SPECS) == len(ARRAYS)
-    assert {spec.group for spec in ARRAYS} == set(schema.GROUPS)
+    assert len(SPECS) == len(ARRAYS) + len(FURTHER_ARRAYS)
+    assert {spec.group for spec in (*ARRAYS, *FURTHER_ARRAYS)} == set(schema.GROUPS)
 
 
 @given(COUNTS, st.integers(1, 300), st.integers(1, 100_000), st.integers(1, 100_000))
@@ -55,6 +61,19 @@ def test_shards_are_multiples_of_chunks_and_one_block_long(counts, side, samples
             assert (array.shard, array.chunk[0]) == (None, BLOCK)
         if spec.kind == "column":
             assert (array.shard, array.chunk) == (None, tuple(max(1, extent) for extent in array.shape))
+
+
+@given(st.sampled_from(EDITIONS), st.integers(1, 18), st.integers(1, 40), st.integers(1, 2000), st.integers(1, 1024))
+def test_a_shard_is_small_or_one_instance_and_blocks_are_whole_shards(edition, images, planes, frames, side):
+    arrays = edition_arrays(**edition)
+    sizes = {"microscope": 1, "view": images, "frame": frames, "z": planes, "y": side, "x": side}
+    layout = Layout(100, sizes, arrays=arrays)
+    (spec,) = (spec for spec in arrays if spec.kind == "rows")
+    array = layout.array(spec)
+    assert BLOCK % array.shard[0] == 0
+    instance = int(np.prod(array.shard[1:], dtype=object)) * np.dtype(spec.dtype).itemsize
+    assert array.shard[0] == 1 or array.shard[0] * instance <= PART_BYTES
+    assert array.shard[0] == BLOCK or 2 * array.shard[0] * instance > PART_BYTES
 
 
 @given(COUNTS)
@@ -90,18 +109,20 @@ def test_blocks_cover_every_row_once(instances):
     assert [len(layout.rows(block)) for block in range(layout.blocks)] == list(blocks_of(instances))
 
 
-@pytest.mark.parametrize(("planes", "dtype"), EDITIONS)
-def test_an_edition_has_identities_and_images_but_no_shapes(planes, dtype):
-    specs = {spec.path: spec for spec in edition_arrays(planes=planes, dtype=dtype)}
+@pytest.mark.parametrize("edition", EDITIONS)
+def test_an_edition_has_identities_and_images_but_no_shapes(edition):
+    planes, frames, dtype = edition["planes"], edition["frames"], edition["dtype"]
+    specs = {spec.path: spec for spec in edition_arrays(**edition)}
     assert {path.partition("/")[0] for path in specs} == {"instances", "images"}
     (image,) = (spec for spec in specs.values() if spec.kind == "rows")
     assert image.dtype == dtype
-    assert ("z" in image.dims) == planes
-    sizes = {"microscope": 1, "view": 2, "z": 3, "y": 32, "x": 32}
+    assert ("z" in image.dims, "frame" in image.dims) == (planes, frames)
+    sizes = {"microscope": 1, "view": 2, "frame": 4, "z": 3, "y": 32, "x": 32}
     assert Layout(5, sizes, arrays=tuple(specs.values())).array(image).shape == (
         5,
         1,
         2,
+        *((4,) if frames else ()),
         *((3,) if planes else ()),
         32,
         32,

@@ -152,7 +152,7 @@ def test_an_edition_is_a_library_with_the_same_images(
     edition = msl.open(tmp_path / "edition.zarr")
     np.testing.assert_array_equal(edition.ids, library.ids)
     np.testing.assert_array_equal(edition.images.values[:, 0], reference)
-    np.testing.assert_array_equal(edition.rotations.values[0], images.attrs["provenance"]["rotations"])
+    np.testing.assert_array_equal(edition.rotations.values, images.attrs["provenance"]["rotations"])
     assert edition.attributes["provenance"]["seed"] == 3
     assert edition.attributes["source_digest"] == library.digest
     assert edition.license == "CC0-1.0"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,3 +59,23 @@ def checked_points(points: ArrayLike) -> NDArray[np.float64]:
     if positions.ndim != 2 or positions.shape[1] != 3:
         raise UsageError(f"points have the shape {positions.shape}; allowed is (n, 3)")
     return positions
+
+
+def checked_mask(mask: ArrayLike) -> NDArray[np.bool_]:
+    """Return the voxels of an object as an array of bool with three axes, or raise `UsageError`."""
+    solid: NDArray[Any] = np.asarray(mask)
+    if solid.ndim != 3 or solid.dtype != np.bool_:
+        raise UsageError(
+            f"the mask is {solid.dtype} of shape {solid.shape}; allowed is bool with three axes: compare the labels "
+            "with the one wanted"
+        )
+    if not solid.any():
+        raise UsageError("no voxel of the mask is inside; leave the object out")
+    return solid
+
+
+def checked_voxel(voxel_um: float) -> float:
+    """Return the edge of a voxel, or raise `UsageError` where it is not a positive length."""
+    if not (voxel_um > 0 and math.isfinite(voxel_um)):
+        raise UsageError(f"a voxel's edge is {voxel_um} um; allowed is a positive length")
+    return voxel_um

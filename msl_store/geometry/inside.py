@@ -1,4 +1,4 @@
-"""Which points lie inside a closed triangle mesh."""
+"""Which points lie inside a triangle mesh: exactly for a closed one, by solid angles for one with holes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from msl_store.errors import UsageError
 from msl_store.geometry.arrays import checked_mesh, checked_points
+from msl_store.geometry.rays import height, passes, turned_to_rays
 from msl_store.geometry.topology import topology_of_faces
 
 if TYPE_CHECKING:
@@ -20,11 +21,11 @@ CELLS_PER_FACE = 1.0
 ENTRIES_PER_FACE = 16
 """The grid is coarsened until it lists each face at most this often on average, which bounds its memory."""
 
-FLAT = 1e-100
-"""A mesh thinner than this encloses nothing; also keeps divisions by its sides finite."""
+HALF = 0.5
+"""The solid angle, in units of the full one, from which a point counts as inside an open mesh."""
 
 
-def inside(vertices: ArrayLike, faces: ArrayLike, points: ArrayLike) -> NDArray[np.bool_]:
+def inside(vertices: ArrayLike, faces: ArrayLike, points: ArrayLike, *, open_ok: bool = False) -> NDArray[np.bool_]:
     """Say which points lie inside a closed mesh: those with a winding number other than zero.
 
     Where closed surfaces overlap, their union is inside. A cavity whose faces look into it is outside. Which way the
@@ -38,6 +39,8 @@ def inside(vertices: ArrayLike, faces: ArrayLike, points: ArrayLike) -> NDArray[
         Vertex indices; together they must enclose space (see `winding_number`).
     points : array_like, shape (n, 3)
         Queries, in the frame and unit of the vertices. A point that is not finite is outside.
+    open_ok : bool
+        Answer for an open mesh as `inside_open` does, instead of refusing it. A closed one is answered exactly.
 
     Returns
     -------
@@ -46,9 +49,64 @@ def inside(vertices: ArrayLike, faces: ArrayLike, points: ArrayLike) -> NDArray[
     Raises
     ------
     UsageError
-        Where the mesh is open, or the arrays are not a mesh and points.
+        Where the mesh is open and `open_ok` is not set, or the arrays are not a mesh and points.
     """
+    if open_ok:
+        positions, corners = checked_mesh(vertices, faces)
+        if not closed(positions, corners):
+            return inside_open(positions, corners, points)
     return np.asarray(winding_number(vertices, faces, points) != 0)
+
+
+def inside_open(vertices: ArrayLike, faces: ArrayLike, points: ArrayLike) -> NDArray[np.bool_]:
+    """Say which points lie inside a mesh with holes: those from which half of all directions or more end on its inside.
+
+    The generalized winding number (Jacobson et al., "Robust inside-outside segmentation using generalized winding
+    numbers", ACM Trans. Graph. 32, 33, 2013) is the solid angle that the faces fill, in units of the full one; libigl
+    sums it over clusters of far faces (Barill et al., "Fast winding numbers for soups and clouds", ACM Trans. Graph.
+    37, 43, 2018). On a closed mesh it is the whole number that `winding_number` counts; across a hole it changes
+    gradually, and its level 0.5 closes the hole.
+
+    Its absolute value is taken, so a mesh turned inside out as a whole gives the same answer. Faces that are turned
+    singly count against the others: with a share t of them turned at random, the number inside falls to about 1 - 2 t,
+    and near a turned face the answer may be wrong. Make the orientation consistent first
+    (`msl_store.geometry.repair.repaired`).
+
+    Parameters
+    ----------
+    vertices : array_like, shape (n_vertex, 3)
+        Positions.
+    faces : array_like of integers, shape (n_face, 3)
+        Vertex indices. Most must look the same way, outwards or inwards.
+    points : array_like, shape (n, 3)
+        Queries, in the frame and unit of the vertices. A point that is not finite is outside.
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+
+    Raises
+    ------
+    UsageError
+        Where the arrays are not a mesh and points.
+    """
+    import igl
+
+    positions, corners = checked_mesh(vertices, faces)
+    queries = checked_points(points)
+    found = np.zeros(len(queries), np.bool_)
+    finite = np.isfinite(queries).all(axis=1)
+    if len(corners) and finite.any():
+        found[finite] = np.abs(igl.fast_winding_number(positions, corners, queries[finite])) >= HALF
+    return found
+
+
+def closed(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> bool:
+    """Say whether a mesh that `checked_mesh` has passed encloses space, by vertex index or by vertex position."""
+    if topology_of_faces(len(vertices), faces).closed:
+        return True
+    merged, same = np.unique(vertices, axis=0, return_inverse=True)
+    return topology_of_faces(len(merged), same.reshape(-1)[faces]).closed
 
 
 def winding_number(vertices: ArrayLike, faces: ArrayLike, points: ArrayLike) -> NDArray[np.int32]:
@@ -85,32 +143,22 @@ def winding_number(vertices: ArrayLike, faces: ArrayLike, points: ArrayLike) -> 
     """
     positions, corners = checked_mesh(vertices, faces)
     queries = checked_points(points)
-    _refuse_open(positions, corners)
-    if not len(corners):
+    refuse_open(positions, corners)
+    turned = turned_to_rays(positions, corners)
+    if turned is None:
         return np.zeros(len(queries), np.int32)
-    a, b, c = (positions[corners[:, k]] for k in range(3))
-    low, high = np.minimum(np.minimum(a, b), c), np.maximum(np.maximum(a, b), c)
-    shortest = int(np.argmin(high.max(axis=0) - low.min(axis=0)))
-    # A cyclic order of the axes keeps the faces' orientation.
-    order = [(shortest + 1) % 3, (shortest + 2) % 3, shortest]
-    low, high = np.ascontiguousarray(low[:, order]), np.ascontiguousarray(high[:, order])
-    box = np.stack([low.min(axis=0), high.max(axis=0)])
-    if not (box[1] - box[0] > FLAT).all():
-        return np.zeros(len(queries), np.int32)
-    turned, asked = np.ascontiguousarray(positions[:, order]), np.ascontiguousarray(queries[:, order])
-    return np.asarray(_wind(turned, corners, asked, low, high, box, *_grid(low, high, box)))
+    order, along, low, high, box = turned
+    asked = np.ascontiguousarray(queries[:, order])
+    return np.asarray(_wind(along, corners, asked, low, high, box, *_grid(low, high, box)))
 
 
-def _refuse_open(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> None:
-    """Raise `UsageError` unless the mesh is closed, by vertex index or by vertex position."""
-    if topology_of_faces(len(vertices), faces).closed:
-        return
-    merged, same = np.unique(vertices, axis=0, return_inverse=True)
-    if not topology_of_faces(len(merged), same.reshape(-1)[faces]).closed:
+def refuse_open(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> None:
+    """Raise `UsageError` unless the mesh is `closed`."""
+    if not closed(vertices, faces):
         raise UsageError(
             f"a mesh of {len(faces)} faces is open: some edge is not used equally often in both directions, so no "
-            "point is inside it; close the holes, make the faces' orientation consistent, or use a generalized "
-            "winding number (libigl's fast_winding_number), which tolerates holes"
+            "point is inside it; close the holes and make the faces' orientation consistent "
+            "(msl_store.geometry.repair.repaired), or accept an estimate (inside with open_ok=True)"
         )
 
 
@@ -136,37 +184,6 @@ def _grid(
         if ((last - first + 1).prod(axis=0)).sum() <= ENTRIES_PER_FACE * len(low):
             return first, last, per_unit, cells
         wanted /= 4
-
-
-@numba.njit(cache=True, nogil=True)
-def _passes(vertices: NDArray[np.float64], a: int, b: int, x: float, y: float) -> int:
-    """Return +1 where the edge from a to b goes up across the ray from (x, y) towards +x, -1 where down, else 0.
-
-    The point counts as moved by +d0 in x and by a far smaller +d1 in y. The edge is always computed from its lower
-    end, so that both faces that share it come to the same result.
-    """
-    up = vertices[a, 1] <= y < vertices[b, 1]
-    if not up and not vertices[b, 1] <= y < vertices[a, 1]:
-        return 0
-    foot, head = (a, b) if up else (b, a)
-    x0, y0, x1, y1 = vertices[foot, 0], vertices[foot, 1], vertices[head, 0], vertices[head, 1]
-    if x >= max(x0, x1):
-        return 0
-    if x >= min(x0, x1) and (x - x0) * (y1 - y0) >= (x1 - x0) * (y - y0):
-        return 0
-    return 1 if up else -1
-
-
-@numba.njit(cache=True, nogil=True)
-def _height(vertices: NDArray[np.float64], a: int, b: int, c: int, x: float, y: float, z: float) -> float:
-    """Return the scalar product of a face's normal with (x, y, z) - a: its sign tells the side of the face's plane."""
-    u0, u1, u2 = vertices[b, 0] - vertices[a, 0], vertices[b, 1] - vertices[a, 1], vertices[b, 2] - vertices[a, 2]
-    v0, v1, v2 = vertices[c, 0] - vertices[a, 0], vertices[c, 1] - vertices[a, 1], vertices[c, 2] - vertices[a, 2]
-    return float(
-        (u1 * v2 - u2 * v1) * (x - vertices[a, 0])
-        + (u2 * v0 - u0 * v2) * (y - vertices[a, 1])
-        + (u0 * v1 - u1 * v0) * (z - vertices[a, 2])
-    )
 
 
 @numba.njit(cache=True, nogil=True)
@@ -201,7 +218,7 @@ def _wind(
     winding = np.zeros(len(points), np.int32)
     for n in range(len(points)):
         x, y, z = points[n]
-        # Half-open boxes, as in `_passes`: a point on the upper side is past it. NaN is in no box.
+        # Half-open boxes, as in `passes`: a point on the upper side is past it. NaN is in no box.
         if not (box[0, 0] <= x < box[1, 0] and box[0, 1] <= y < box[1, 1] and box[0, 2] <= z < box[1, 2]):
             continue
         column = min(int((x - box[0, 0]) * per_unit[0]), cells[0] - 1)
@@ -211,7 +228,7 @@ def _wind(
             if x < low[f, 0] or x >= high[f, 0] or y < low[f, 1] or y >= high[f, 1] or z >= high[f, 2]:
                 continue
             a, b, c = faces[f]
-            turn = _passes(vertices, a, b, x, y) + _passes(vertices, b, c, x, y) + _passes(vertices, c, a, x, y)
-            if turn != 0 and (z < low[f, 2] or turn * _height(vertices, a, b, c, x, y, z) < 0):
+            turn = passes(vertices, a, b, x, y) + passes(vertices, b, c, x, y) + passes(vertices, c, a, x, y)
+            if turn != 0 and (z < low[f, 2] or turn * height(vertices, a, b, c, x, y, z) < 0):
                 winding[n] += turn
     return winding

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+import numba
 import numpy as np
 
 from msl_store.errors import UsageError
+from msl_store.geometry.arrays import checked_mask
 from msl_store.shapes import Mesh
 
 if TYPE_CHECKING:
@@ -94,16 +96,9 @@ def mesh_of_mask(
     UsageError
         Where the array is not a volume of bool, or nothing is left inside.
     """
-    solid = np.asarray(mask)
-    if solid.ndim != 3 or solid.dtype != np.bool_:
-        raise UsageError(
-            f"the mask is {solid.dtype} of shape {solid.shape}; allowed is bool with three axes: compare the labels "
-            "with the one wanted"
-        )
+    solid = checked_mask(mask)
     if smoothing not in ("gaussian", "constrained"):
         raise UsageError(f"smoothing {smoothing!r} is not known; allowed are 'gaussian' and 'constrained'")
-    if not solid.any():
-        raise UsageError("no voxel of the mask is inside; leave the object out")
     margin = 5
     padded = np.pad(solid, margin)
     corner = (origin[0] - margin, origin[1] - margin, origin[2] - margin)
@@ -149,7 +144,7 @@ def constrained_distance(
     inner = number[1:-1, 1:-1, 1:-1]
     inner[taking_part] = np.arange(np.count_nonzero(taking_part))
     own = inner[taking_part]
-    neighbours = np.empty((3, 2, len(own)), np.int64)
+    neighbours = np.empty((len(own), 3, 2), np.int32)
     at = np.argwhere(taking_part) + 1
     for axis in range(3):
         for side, step in enumerate((-1, 1)):
@@ -157,27 +152,56 @@ def constrained_distance(
             there[:, axis] += step
             named = number[tuple(there.T)]
             # Outside the band a voxel stands in for its neighbour: no slope across the band's end.
-            neighbours[axis, side] = np.where(named >= 0, named, own)
+            neighbours[:, axis, side] = np.where(named >= 0, named, own)
 
-    def bend(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-        lower, upper = neighbours[axis]
-        return np.asarray(values[lower] + values[upper] - 2 * values)
-
-    real = (neighbours != own).sum(axis=1)
-    diagonal = (real * (real + 1)).sum(axis=0)
     start = distance[taking_part]
     least = np.where(start > 0, np.where(start < 1, 0.0, start), -np.inf)
     most = np.where(start < 0, np.where(start > -1, 0.0, start), np.inf)
-    value = start
-    pull = sum((bend(bend(value, axis), axis) for axis in range(3)), np.zeros_like(value))
-    energy = value @ pull
-    checked_every = 10
-    for done in range(1, rounds + 1):
-        value = np.clip(value - 0.5 * pull / diagonal, least, most)
-        pull = sum((bend(bend(value, axis), axis) for axis in range(3)), np.zeros_like(value))
-        if done % checked_every == 0:
-            before, energy = energy, value @ pull
-            if before - energy < (1 - (1 - tolerance) ** checked_every) * before:
-                break
-    distance[taking_part] = value
+    distance[taking_part] = _relaxed(start, least, most, neighbours, rounds, tolerance)
     return np.asarray(distance)
+
+
+CHECKED_EVERY = 10
+"""Iterations after which the energy is looked at."""
+
+
+@numba.njit(cache=True, nogil=True)
+def _relaxed(
+    start: NDArray[np.float64],
+    least: NDArray[np.float64],
+    most: NDArray[np.float64],
+    neighbours: NDArray[np.int32],
+    rounds: int,
+    tolerance: float,
+) -> NDArray[np.float64]:
+    """Lower the sum of squared second differences along the axes by damped Jacobi steps, within bounds.
+
+    `neighbours` (n, 3, 2) names the voxels before and after each along each axis, itself where there is none.
+    """
+    value, pull, bend = start.copy(), np.empty(len(start)), np.empty((3, len(start)))
+    before = np.inf
+    for done in range(rounds + 1):
+        energy = 0.0
+        for n in range(len(value)):
+            for axis in range(3):
+                lower, upper = neighbours[n, axis]
+                bend[axis, n] = value[lower] + value[upper] - 2 * value[n]
+        for n in range(len(value)):
+            pull[n] = 0.0
+            for axis in range(3):
+                lower, upper = neighbours[n, axis]
+                pull[n] += bend[axis, lower] + bend[axis, upper] - 2 * bend[axis, n]
+            energy += value[n] * pull[n]
+        if done % CHECKED_EVERY == 0:
+            if before - energy < (1 - (1 - tolerance) ** CHECKED_EVERY) * before and done:
+                break
+            before = energy
+        if done == rounds:
+            break
+        for n in range(len(value)):
+            diagonal = 0
+            for axis in range(3):
+                real = (neighbours[n, axis, 0] != n) + (neighbours[n, axis, 1] != n)
+                diagonal += real * (real + 1)
+            value[n] = min(max(value[n] - 0.5 * pull[n] / diagonal, least[n]), most[n])
+    return value

@@ -1,4 +1,4 @@
-"""The measures of one shape that a library keeps in its ``instances`` table."""
+"""The measures of one shape: those that a library keeps in its ``instances`` table, and those of the solid within."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numba
 import numpy as np
 
 from msl_store.errors import UsageError
-from msl_store.geometry.arrays import checked_mesh
+from msl_store.geometry.arrays import checked_mesh, checked_voxel
 from msl_store.geometry.topology import topology_of_faces
 from msl_store.shapes import VOXEL_UM
 
@@ -58,6 +58,33 @@ class Morphometrics:
     watertight: bool
 
 
+@dataclass(frozen=True)
+class SolidMorphometrics:
+    """What `measure_solid` finds; NaN stands where the surface is open or encloses nothing.
+
+    Attributes
+    ----------
+    centroid_um : tuple of 3 floats
+        Centre of mass of the enclosed solid in um, in the frame of the vertices.
+    axes : tuple of 3 tuples of 3 floats
+        Unit vectors along the solid's principal axes, the longest first, at right angles to each other; of the two
+        directions of an axis, that in which its largest coordinate is positive.
+    axis_lengths_um : tuple of 3 floats
+        Whole axes in um, the longest first, of the ellipsoid with the same second moments as the solid: a semi-axis is
+        the square root of five times the variance along it. An ellipsoid has its own.
+    mean_radius_um : float
+        Mean distance of the surface from the centroid, each part by its area, in um.
+    max_radius_um : float
+        Greatest distance of the surface from the centroid in um.
+    """
+
+    centroid_um: tuple[float, float, float]
+    axes: tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
+    axis_lengths_um: tuple[float, float, float]
+    mean_radius_um: float
+    max_radius_um: float
+
+
 def measure(vertices: ArrayLike, faces: ArrayLike, *, voxel_um: float = VOXEL_UM) -> Morphometrics:
     """Measure a mesh.
 
@@ -79,11 +106,7 @@ def measure(vertices: ArrayLike, faces: ArrayLike, *, voxel_um: float = VOXEL_UM
     UsageError
         Where the arrays are not a mesh with faces, or the voxel's edge is not positive.
     """
-    points, corners = checked_mesh(vertices, faces)
-    if not len(corners):
-        raise UsageError("a mesh without faces has nothing to measure; leave it out")
-    if not (voxel_um > 0 and math.isfinite(voxel_um)):
-        raise UsageError(f"a voxel's edge is {voxel_um} um; allowed is a positive length")
+    points, corners = _measurable(vertices, faces, voxel_um)
     joined = topology_of_faces(len(points), corners)
     low, high, total, volume, variances = _moments(points, corners)
     if not joined.closed:
@@ -104,6 +127,64 @@ def measure(vertices: ArrayLike, faces: ArrayLike, *, voxel_um: float = VOXEL_UM
         component_count=joined.component_count,
         watertight=joined.watertight,
     )
+
+
+def measure_solid(vertices: ArrayLike, faces: ArrayLike, *, voxel_um: float = VOXEL_UM) -> SolidMorphometrics:
+    """Measure what a mesh encloses, exactly, by summing over tetrahedra from its faces to a common point.
+
+    The measures are those of the 3D ImageJ Suite (Ollion et al., Bioinformatics 29, 1840, 2013): moments of the volume,
+    distances of the surface from the centroid. The mean distance is integrated by a rule that is exact for polynomials
+    of degree 5 on each face (Radon, Monatsh. Math. 52, 286, 1948).
+
+    Parameters
+    ----------
+    vertices : array_like, shape (n_vertex, 3)
+        Positions in voxels.
+    faces : array_like of integers, shape (n_face, 3)
+        Vertex indices; at least one face. All may look inwards.
+    voxel_um : float
+        Edge of a voxel in um.
+
+    Raises
+    ------
+    UsageError
+        Where the arrays are not a mesh with faces, or the voxel's edge is not positive.
+    """
+    points, corners = _measurable(vertices, faces, voxel_um)
+    named = points[corners[:, 0]]
+    middle = (named.min(axis=0) + named.max(axis=0)) / 2
+    volume, first, second = _solid_moments(points - middle, corners)
+    if not topology_of_faces(len(points), corners).closed or volume == 0:
+        nothing = (math.nan, math.nan, math.nan)
+        return SolidMorphometrics(nothing, (nothing, nothing, nothing), nothing, math.nan, math.nan)
+    centroid = first / volume
+    variances, vectors = np.linalg.eigh(second / volume - np.outer(centroid, centroid))
+    lengths = 2 * np.sqrt(5 * np.maximum(variances[::-1], 0.0))
+    axes = vectors.T[::-1]
+    axes = axes * np.sign(axes[np.arange(3), np.abs(axes).argmax(axis=1)])[:, np.newaxis]
+    mean, most = _radii(points - middle - centroid, corners)
+    return SolidMorphometrics(
+        centroid_um=_three((middle + centroid) * voxel_um),
+        axes=(_three(axes[0]), _three(axes[1]), _three(axes[2])),
+        axis_lengths_um=_three(lengths * voxel_um),
+        mean_radius_um=mean * voxel_um,
+        max_radius_um=most * voxel_um,
+    )
+
+
+def _three(values: NDArray[np.float64]) -> tuple[float, float, float]:
+    return float(values[0]), float(values[1]), float(values[2])
+
+
+def _measurable(
+    vertices: ArrayLike, faces: ArrayLike, voxel_um: float
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Check what is to be measured, and return it as `checked_mesh` does."""
+    points, corners = checked_mesh(vertices, faces)
+    if not len(corners):
+        raise UsageError("a mesh without faces has nothing to measure; leave it out")
+    checked_voxel(voxel_um)
+    return points, corners
 
 
 @numba.njit(cache=True, nogil=True)
@@ -151,3 +232,67 @@ def _moments(  # noqa: C901
         for j in range(3):
             second[i, j] -= mean[i] * mean[j]
     return low, high, area, volume, second
+
+
+@numba.njit(cache=True, nogil=True)
+def _solid_moments(
+    vertices: NDArray[np.float64], faces: NDArray[np.int64]
+) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
+    """Return the enclosed volume and its first (3,) and second (3, 3) moments about the origin.
+
+    With corners a, b, c, s = a + b + c and v = a . (b x c), the tetrahedron to the origin adds v / 6 to the volume,
+    v / 24 s to the first moment and v / 120 (aa' + bb' + cc' + ss') to the second.
+    """
+    volume, first, second = 0.0, np.zeros(3), np.zeros((3, 3))
+    corner = np.empty((4, 3))
+    for f in range(len(faces)):
+        for i in range(3):
+            for k in range(3):
+                corner[k, i] = vertices[faces[f, k], i]
+            corner[3, i] = corner[0, i] + corner[1, i] + corner[2, i]
+        size = 0.0
+        for i in range(3):
+            j, k = (i + 1) % 3, (i + 2) % 3
+            size += corner[0, i] * (corner[1, j] * corner[2, k] - corner[1, k] * corner[2, j])
+        volume += size / 6
+        for i in range(3):
+            first[i] += size / 24 * corner[3, i]
+            for j in range(3):
+                for k in range(4):
+                    second[i, j] += size / 120 * corner[k, i] * corner[k, j]
+    return volume, first, second
+
+
+@numba.njit(cache=True, nogil=True)
+def _radii(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> tuple[float, float]:
+    """Return the mean distance of the surface from the origin, by area, and that of its farthest vertex."""
+    root = np.sqrt(15.0)
+    near, far = (6 - root) / 21, (6 + root) / 21
+    weights = np.array([9 / 40] + [(155 - root) / 1200] * 3 + [(155 + root) / 1200] * 3)
+    places = np.empty((7, 3))
+    places[0] = 1 / 3
+    for k in range(3):
+        places[1 + k], places[4 + k] = near, far
+        places[1 + k, k], places[4 + k, k] = 1 - 2 * near, 1 - 2 * far
+    total, weighted, most = 0.0, 0.0, 0.0
+    corner, crossed = np.empty((3, 3)), np.empty(3)
+    for f in range(len(faces)):
+        for k in range(3):
+            squared = 0.0
+            for i in range(3):
+                corner[k, i] = vertices[faces[f, k], i]
+                squared += corner[k, i] ** 2
+            most = max(most, squared)
+        for i in range(3):
+            j, k = (i + 1) % 3, (i + 2) % 3
+            crossed[i] = (corner[1, j] - corner[0, j]) * (corner[2, k] - corner[0, k])
+            crossed[i] -= (corner[1, k] - corner[0, k]) * (corner[2, j] - corner[0, j])
+        size = np.sqrt(crossed[0] ** 2 + crossed[1] ** 2 + crossed[2] ** 2)
+        total += size
+        for n in range(7):
+            squared = 0.0
+            for i in range(3):
+                x = places[n, 0] * corner[0, i] + places[n, 1] * corner[1, i] + places[n, 2] * corner[2, i]
+                squared += x * x
+            weighted += size * weights[n] * np.sqrt(squared)
+    return weighted / total, np.sqrt(most)

@@ -32,8 +32,7 @@ def area_vectors(vertices: ArrayLike, faces: ArrayLike) -> NDArray[np.float64]:
 
 def triangle_areas(vertices: ArrayLike, faces: ArrayLike) -> NDArray[np.float64]:
     """Return the area of each face, float64 (n_face,), in the squared unit of the vertices."""
-    crossed = area_vectors(vertices, faces)
-    return np.asarray(np.sqrt(np.einsum("ij,ij->i", crossed, crossed)))
+    return np.asarray(_areas(*checked_mesh(vertices, faces)))
 
 
 def area(vertices: ArrayLike, faces: ArrayLike) -> float:
@@ -56,7 +55,7 @@ def face_normals(vertices: ArrayLike, faces: ArrayLike) -> NDArray[np.float64]:
 
 
 def sample_surface(
-    vertices: ArrayLike, faces: ArrayLike, count: int, rng: np.random.Generator
+    vertices: ArrayLike, faces: ArrayLike, count: int, rng: np.random.Generator, *, ordered: bool = False
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Draw independent points, uniform on the surface.
 
@@ -73,6 +72,8 @@ def sample_surface(
         How many points.
     rng : numpy.random.Generator
         Its state decides the points.
+    ordered : bool
+        In the order of the faces, which is twice as fast; else any run of the points is a sample by itself.
 
     Returns
     -------
@@ -92,8 +93,24 @@ def sample_surface(
     cumulative = np.cumsum(triangle_areas(points, corners))
     if not (len(cumulative) and cumulative[-1] > 0):
         raise UsageError(f"a mesh of {len(corners)} faces has no area to draw points from; give one that has")
-    drawn, picked = _draw(points, corners, cumulative, rng.random((count, 3)))
+    uniform = rng.random((count, 3))
+    if ordered:
+        uniform[:, 0].sort()
+    drawn, picked = _draw(points, corners, cumulative, uniform)
     return drawn, picked
+
+
+@numba.njit(cache=True, nogil=True)
+def _areas(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the area of each face: half the length of the product of two sides."""
+    areas = np.empty(len(faces))
+    for f in range(len(faces)):
+        a, b, c = vertices[faces[f, 0]], vertices[faces[f, 1]], vertices[faces[f, 2]]
+        x = (b[1] - a[1]) * (c[2] - a[2]) - (b[2] - a[2]) * (c[1] - a[1])
+        y = (b[2] - a[2]) * (c[0] - a[0]) - (b[0] - a[0]) * (c[2] - a[2])
+        z = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
+        areas[f] = 0.5 * np.sqrt(x * x + y * y + z * z)
+    return areas
 
 
 @numba.njit(cache=True, nogil=True)

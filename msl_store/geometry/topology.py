@@ -90,7 +90,7 @@ def topology_of_faces(vertex_count: int, faces: NDArray[np.int64]) -> Topology:
 
 
 @numba.njit(cache=True, nogil=True)
-def _root(parent: NDArray[np.int64], node: int) -> int:
+def root(parent: NDArray[np.int64], node: int) -> int:
     """Return the representative of a node's piece, halving the path on the way (Tarjan & van Leeuwen, 1984)."""
     while parent[node] != node:
         parent[node] = parent[parent[node]]
@@ -158,7 +158,7 @@ def _count(faces: NDArray[np.int64], vertex_count: int) -> tuple[int, int, int, 
         closed &= same == opposite
         paired &= same == 1
         twin[h] = last_opposite
-        root_u, root_v = _root(parent, u), _root(parent, v)
+        root_u, root_v = root(parent, u), root(parent, v)
         if root_u != root_v:
             parent[max(root_u, root_v)] = min(root_u, root_v)
 

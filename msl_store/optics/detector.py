@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from msl_store.errors import UsageError
+from msl_store.optics.described import Described
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
 CHIPS = ("scmos", "emccd")
@@ -20,7 +18,7 @@ CHIPS = ("scmos", "emccd")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Camera:
+class Camera(Described):
     """A camera and how long and bright it exposes. Every value is checked on construction.
 
     Attributes
@@ -77,54 +75,21 @@ class Camera:
     source: str = ""
 
     def __post_init__(self) -> None:
-        if self.chip not in CHIPS:
-            raise _refusal("chip", self.chip, f"one of {', '.join(CHIPS)}")
-        above = ("photons_per_emitter", "quantum_efficiency", "exposure_s", "electrons_per_count")
-        for item in (*above, "full_well_electrons"):
-            self._check(item, positive=True)
+        self._check_text("chip", CHIPS)
+        for item in ("photons_per_emitter", "exposure_s", "electrons_per_count", "full_well_electrons"):
+            self._check_number(item, above=0)
         least = ("background_photons", "dark_electrons_per_s", "read_noise_electrons", "read_noise_spread")
         for item in (*least, "offset_counts"):
-            self._check(item, positive=False)
-        if self.quantum_efficiency > 1:
-            raise _refusal("quantum_efficiency", self.quantum_efficiency, "at most 1")
+            self._check_number(item, least=0)
+        self._check_number("quantum_efficiency", above=0, most=1)
         if type(self.bit_depth) is not int or not 1 <= self.bit_depth <= 16:
-            raise _refusal("bit_depth", self.bit_depth, "an integer from 1 to 16")
-        self._check("em_gain", positive=True)
-        if self.em_gain < 1 or (self.em_gain != 1 and self.chip != "emccd"):
-            raise _refusal("em_gain", self.em_gain, "1, or more on an emccd chip")
+            raise self._refusal("bit_depth", self.bit_depth, "an integer from 1 to 16")
+        self._check_number("em_gain", least=1)
+        if self.em_gain != 1 and self.chip != "emccd":
+            raise self._refusal("em_gain", self.em_gain, "1 but on an emccd chip")
         if self.read_noise_spread and self.chip != "scmos":
-            raise _refusal("read_noise_spread", self.read_noise_spread, "0 but on an scmos chip")
-        if not isinstance(self.source, str):
-            raise _refusal("source", self.source, "a text")
-
-    def _check(self, item: str, *, positive: bool) -> None:
-        value = getattr(self, item)
-        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if not number or value < 0 or (positive and value == 0):
-            raise _refusal(item, value, "a number above 0" if positive else "a number, 0 or more")
-        object.__setattr__(self, item, float(value))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values that JSON can hold; `from_dict` is the inverse."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Camera:
-        """Build a camera from what `to_dict` returned.
-
-        Raises
-        ------
-        UsageError
-            A field is unknown or outside what is allowed.
-        """
-        known = [item.name for item in fields(cls)]
-        if unknown := sorted(set(values) - set(known)):
-            raise UsageError(f"camera: unknown field {', '.join(unknown)}; known are {', '.join(known)}")
-        return cls(**values)
-
-
-def _refusal(item: str, value: object, allowed: str) -> UsageError:
-    return UsageError(f"camera: {item} is {value!r}, but must be {allowed}")
+            raise self._refusal("read_noise_spread", self.read_noise_spread, "0 but on an scmos chip")
+        self._check_text("source")
 
 
 def detect(

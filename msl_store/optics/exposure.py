@@ -13,7 +13,7 @@ from zlib import crc32
 import numpy as np
 
 from msl_store.errors import UsageError
-from msl_store.optics.camera import published_counts
+from msl_store.optics.camera import draw_levels, published_counts
 from msl_store.optics.detector import detect
 from msl_store.optics.imaging import expected_images
 from msl_store.optics.labelling import Labelling, brightness_of, label
@@ -86,6 +86,53 @@ def photons_per_unit(microscope: Microscope, psf: Psf | None = None) -> float:
     return microscope.camera.photons_per_emitter * share
 
 
+def expected_photons(
+    emitters_um: NDArray[np.float64],
+    microscope: Microscope,
+    rotations: NDArray[Any],
+    *,
+    psf: Psf | None = None,
+    **options: Any,
+) -> NDArray[np.float32]:
+    """Return `msl_store.optics.imaging.expected_images` in the unit that `counts_of` takes.
+
+    That is mean photons where the microscope has a camera, and else focal peaks of one emitter.
+    """
+    images = expected_images(emitters_um, microscope, rotations, psf=psf, **options)
+    if microscope.camera is not None:
+        images *= np.float32(photons_per_unit(microscope, psf))
+    return images
+
+
+def counts_of(
+    photons: NDArray[Any],
+    microscope: Microscope,
+    rng: np.random.Generator,
+    *,
+    seed: int,
+    **published: Any,
+) -> NDArray[np.uint16]:
+    """Return the counts of one image: those of the microscope's camera, or without one those of the published noise.
+
+    Parameters
+    ----------
+    photons : ndarray, shape (y, x)
+        As `expected_photons` gives them.
+    microscope : Microscope
+        Whose camera.
+    rng : numpy.random.Generator
+        Draws the noise.
+    seed : int
+        Chooses the chip, whose pixels are the same in every image of a microscope.
+    **published
+        What else `msl_store.optics.camera.published_counts` takes; no matter to cameras.
+    """
+    if microscope.camera is None:
+        return published_counts(photons, rng, **published)
+    chip = _stream(seed, 0, _CHIP, crc32(microscope.name.encode()))
+    return detect(photons, microscope.camera, rng, pixel_rng=chip)
+
+
 def expose(
     emitters_um: NDArray[np.float64],
     microscope: Microscope,
@@ -140,12 +187,15 @@ def expose(
     ndarray, shape (view, [frame,] [z,] y, x)
         With the axes for `frames` and `z_um` where these are given: uint16 counts, or without noise the expected
         image as float32, in mean photons where the microscope has a camera and else in focal peaks of one emitter.
+        Frames without a camera are scaled as the first is, so that bleaching shows.
     """
     stream = _stream(seed, instance, _BRIGHTNESS)
     bright = brightness_of(labelling or Labelling(), len(emitters_um), stream, frames=frames)
     turns, published = rotations(microscope, views, mode), mode == "published"
-    films = [
-        expected_images(
+    scales: dict[tuple[int, ...], dict[str, Any]] = {}
+    film = []
+    for number, one in enumerate(np.atleast_2d(bright)):
+        images: NDArray[Any] = expected_photons(
             emitters_um,
             microscope,
             turns,
@@ -157,36 +207,36 @@ def expose(
             tolerance=tolerance,
             device=device,
         )
-        for one in np.atleast_2d(bright)
-    ]
-    expected = np.stack(films, axis=1)
-    if microscope.camera is not None:
-        expected *= np.float32(photons_per_unit(microscope, psf))
-    images: NDArray[Any] = expected
-    if noise:
-        planes = expected if z_um is not None else expected[:, :, None]
-        images = np.empty(planes.shape, np.uint16)
-        for v, view in enumerate(views):
-            for f in range(len(films)):
-                for p, depth in enumerate(z_um or (0.0,)):
-                    name = f"{microscope.name}/{view}/{round(depth * 1e6)}" + (f"/{f}" if f else "")
-                    images[v, f, p] = _counts(
-                        planes[v, f, p], microscope, name, published=published, instance=instance, seed=seed
-                    )
-        images = images.reshape(expected.shape)
-    return images if frames is not None else images[:, 0]
+        if noise:
+            setting: dict[str, Any] = {"published": published, "instance": instance, "seed": seed}
+            images = _counts(images, microscope, views, z_um or (0.0,), number, scales, **setting)
+        film.append(images)
+    return np.stack(film, axis=1) if frames is not None else film[0]
 
 
 def _counts(
-    expected: NDArray[Any], microscope: Microscope, name: str, *, published: bool, instance: int, seed: int
+    photons: NDArray[Any],
+    microscope: Microscope,
+    views: Sequence[str],
+    depths: Sequence[float],
+    frame: int,
+    scales: dict[tuple[int, ...], dict[str, Any]],
+    *,
+    published: bool,
+    instance: int,
+    seed: int,
 ) -> NDArray[np.uint16]:
-    """Return the counts of one image, whose noise its name chooses."""
-    rng = _stream(seed, instance, _NOISE, crc32(name.encode()))
-    if microscope.camera is not None:
-        chip = _stream(seed, 0, _CHIP, crc32(microscope.name.encode()))
-        return detect(expected, microscope.camera, rng, pixel_rng=chip)
-    field = _stream(seed, 0, _FIELD) if published and microscope.name in SHARED_NOISE else None
-    return published_counts(expected, rng, noise_rng=field)
+    """Return the counts of one frame's views and planes; `scales` keeps how frame 0's were scaled for those after."""
+    planes = photons.reshape(len(views), len(depths), *photons.shape[-2:])
+    counts = np.empty(planes.shape, np.uint16)
+    for place in np.ndindex(*planes.shape[:2]):
+        name = f"{microscope.name}/{views[place[0]]}/{round(depths[place[1]] * 1e6)}" + (f"/{frame}" if frame else "")
+        rng = _stream(seed, instance, _NOISE, crc32(name.encode()))
+        if microscope.camera is None and place not in scales:
+            scales[place] = {"levels": draw_levels(rng), "brightest": float(planes[place].max()) or None}
+        field = _stream(seed, 0, _FIELD) if published and microscope.name in SHARED_NOISE else None
+        counts[place] = counts_of(planes[place], microscope, rng, seed=seed, noise_rng=field, **scales.get(place, {}))
+    return counts.reshape(photons.shape)
 
 
 def _stream(*key: int) -> np.random.Generator:

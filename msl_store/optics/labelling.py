@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import numba
 import numpy as np
 
 from msl_store.errors import UsageError
+from msl_store.geometry.arrays import checked_mesh
 from msl_store.geometry.inside import inside
-from msl_store.optics.emitters import NM2_PER_EMITTER, face_areas, sample_emitters
+from msl_store.optics.described import Described
+from msl_store.optics.emitters import NM2_PER_EMITTER, emitter_count, sample_emitters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +29,7 @@ _MOST = 10**9  # candidates in the box of a shape
 
 
 @dataclass(frozen=True, kw_only=True)
-class Labelling:
+class Labelling(Described):
     """How a structure is labelled. The default is that of the published images.
 
     Attributes
@@ -58,41 +62,46 @@ class Labelling:
     off_frames: float | None = None
 
     def __post_init__(self) -> None:
-        if self.where not in PLACES:
-            raise _refusal("where", self.where, f"one of {', '.join(PLACES)}")
-        for item in ("per_um2", "per_um3", "brightness_spread", "bleach_frames", "on_frames", "off_frames"):
-            value = getattr(self, item)
-            timed = item.endswith("_frames")
-            if value is None and timed:
-                continue
-            number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-            if not number or value < 0 or (timed and value == 0):
-                raise _refusal(item, value, "a number above 0, or None" if timed else "a number, 0 or more")
-            object.__setattr__(self, item, float(value))
+        self._check_text("where", PLACES)
+        for item in ("per_um2", "per_um3", "brightness_spread"):
+            self._check_number(item, least=0)
+        for item in ("bleach_frames", "on_frames", "off_frames"):
+            self._check_number(item, above=0, optional=True)
         if (self.on_frames is None) != (self.off_frames is None):
-            raise _refusal("on_frames and off_frames", (self.on_frames, self.off_frames), "both given, or neither")
+            raise self._refusal("on_frames and off_frames", (self.on_frames, self.off_frames), "both given, or neither")
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values that JSON can hold; `from_dict` is the inverse."""
-        return asdict(self)
+    @property
+    def fills(self) -> bool:
+        """Whether emitters lie inside a shape, which must be closed for it."""
+        return self.where != "surface"
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Labelling:
-        """Build a labelling from what `to_dict` returned.
-
-        Raises
-        ------
-        UsageError
-            A field is unknown or outside what is allowed.
-        """
-        known = [item.name for item in fields(cls)]
-        if unknown := sorted(set(values) - set(known)):
-            raise UsageError(f"labelling: unknown field {', '.join(unknown)}; known are {', '.join(known)}")
-        return cls(**values)
+    @property
+    def timed(self) -> bool:
+        """Whether emitters blink or bleach."""
+        return self.bleach_frames is not None or self.on_frames is not None
 
 
-def _refusal(item: str, value: object, allowed: str) -> UsageError:
-    return UsageError(f"labelling: {item} is {value!r}, but must be {allowed}")
+LABELLINGS: Mapping[str, Labelling] = MappingProxyType(
+    {"outer-membrane": Labelling(), "matrix": Labelling(where="volume"), "both": Labelling(where="both")}
+)
+"""Labellings by name; the outer membrane's is that of the published images."""
+
+
+def get_labelling(labelling: str | Labelling | None) -> Labelling:
+    """Return a labelling as it is, the one of `LABELLINGS` by its name, or that of the published images for None.
+
+    Raises
+    ------
+    UsageError
+        There is no such labelling; the message lists them.
+    """
+    if isinstance(labelling, Labelling):
+        return labelling
+    if labelling is None:
+        return Labelling()
+    if labelling not in LABELLINGS:
+        raise UsageError(f"labelling {labelling!r} is unknown; allowed are a Labelling and {', '.join(LABELLINGS)}")
+    return LABELLINGS[labelling]
 
 
 def label(
@@ -124,9 +133,9 @@ def label(
     """
     points = []
     if labelling.where in ("surface", "both"):
-        count = round(float(face_areas(vertices_um, faces).sum()) * labelling.per_um2)
+        count = emitter_count(vertices_um, faces, labelling.per_um2)
         points.append(sample_emitters(vertices_um, faces, rng, count))
-    if labelling.where in ("volume", "both"):
+    if labelling.fills:
         points.append(_inside(vertices_um, faces, labelling.per_um3, rng))
     return points[0] if len(points) == 1 else np.concatenate(points)
 
@@ -134,10 +143,10 @@ def label(
 def _inside(
     vertices_um: NDArray[Any], faces: NDArray[Any], per_um3: float, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    face_areas(vertices_um, faces)  # refuses what is not a mesh
-    if not len(faces):
+    vertices, corners = checked_mesh(vertices_um, faces)
+    if not len(corners):
         return np.empty((0, 3))
-    used = np.asarray(vertices_um, np.float64)[np.unique(np.asarray(faces))]
+    used = vertices[np.unique(corners)]
     low, side = used.min(axis=0), np.ptp(used, axis=0)
     mean = float(np.prod(side)) * per_um3
     if not mean <= _MOST:
@@ -146,13 +155,13 @@ def _inside(
     kept = []
     while left:
         batch = low + rng.random((min(left, _BATCH), 3)) * side
-        kept.append(batch[inside(vertices_um, faces, batch)])
+        kept.append(batch[inside(vertices, corners, batch)])
         left -= len(batch)
     return np.concatenate(kept) if kept else np.empty((0, 3))
 
 
 def brightness_of(
-    labelling: Labelling, count: int, rng: np.random.Generator, *, frames: int | None = None
+    labelling: Labelling, count: int, rng: np.random.Generator, *, frames: int | range | None = None
 ) -> NDArray[np.float64]:
     """Draw the brightness of emitters, one by one independent.
 
@@ -164,21 +173,20 @@ def brightness_of(
         How many emitters.
     rng : numpy.random.Generator
         Where the randomness comes from.
-    frames : int, optional
-        Consecutive frames. Without it there is no time: emitters neither blink nor bleach.
+    frames : int or range, optional
+        Consecutive frames, from 0 or as given. A frame does not depend on which others are asked for. Without it
+        there is no time: emitters neither blink nor bleach.
 
     Returns
     -------
-    ndarray of float64, shape (count,) or (frames, count)
+    ndarray of float64, shape (count,) or (frame, count)
         Brightness, of mean 1 among emitters that are on.
 
     Raises
     ------
     UsageError
-        `frames` is below 1.
+        `frames` are none, or not consecutive from 0 or later.
     """
-    if frames is not None and frames < 1:
-        raise UsageError(f"frames is {frames}, but must be 1 or more")
     bright = np.ones(count)
     if labelling.brightness_spread:
         # a log-normal of mean 1 and standard deviation c has the logarithmic variance log(1 + c^2)
@@ -198,7 +206,7 @@ def brightness_of(
 
 def brightness_trace(
     count: int,
-    frames: int,
+    frames: int | range,
     rng: np.random.Generator,
     *,
     on_frames: float | None = None,
@@ -213,8 +221,10 @@ def brightness_trace(
 
     Parameters
     ----------
-    count, frames : int
-        Emitters, and consecutive frames of length 1.
+    count : int
+        How many emitters.
+    frames : int or range
+        Consecutive frames of length 1, from 0 or as given. Later frames do not change those before.
     rng : numpy.random.Generator
         Where the randomness comes from.
     on_frames, off_frames : float, optional
@@ -224,30 +234,36 @@ def brightness_trace(
 
     Returns
     -------
-    ndarray of float64, shape (frames, count)
+    ndarray of float64, shape (frame, count)
         0 to 1.
+
+    Raises
+    ------
+    UsageError
+        `frames` are none, or not consecutive from 0 or later.
     """
+    wanted = range(frames) if isinstance(frames, int) else frames
+    if not wanted or wanted.step != 1 or wanted.start < 0:
+        raise UsageError(f"frames is {frames}, but must be 1 or more, or a range of consecutive frames from 0 or later")
     on_mean, off_mean = (on_frames, off_frames) if on_frames and off_frames else (math.inf, 0.0)
     on = rng.random(count) < (on_mean / (on_mean + off_mean) if off_mean else 1.0)
     left = rng.exponential(bleach_frames, count) if bleach_frames else np.full(count, math.inf)
-    since = np.zeros(count)
-    lit = np.zeros((frames, count))
-    alive = np.arange(count)
-    while len(alive):
-        burns, begins = on[alive], since[alive]
-        lasts = rng.exponential(1.0, len(alive)) * np.where(burns, on_mean, off_mean)
-        lasts = np.minimum(np.where(burns, np.minimum(lasts, left[alive]), lasts), frames)
-        ends = begins + lasts
-        _light(lit, alive[burns], begins[burns], ends[burns])
-        left[alive] -= np.where(burns, lasts, 0.0)
-        since[alive], on[alive] = ends, ~burns
-        alive = alive[(ends < frames) & (left[alive] > 0)]
+    now = np.zeros(count)
+    lit = np.zeros((len(wanted), count))
+    while (going := (now < wanted.stop) & (left > 0)).any():
+        # every emitter draws every time, so that its periods do not depend on how long others are followed
+        lasts = np.minimum(rng.exponential(1.0, count) * np.where(on, on_mean, off_mean), wanted.stop)
+        lasts = np.where(on, np.minimum(lasts, left), lasts)
+        _light(lit, wanted.start, going & on, now, now + lasts)
+        left -= np.where(on, lasts, 0.0)
+        now, on = now + lasts, ~on
     return lit
 
 
-def _light(
-    lit: NDArray[np.float64], which: NDArray[np.int64], starts: NDArray[np.float64], ends: NDArray[np.float64]
-) -> None:
-    # adds the overlap of [start, end] with every frame
-    for frame in range(len(lit)):
-        lit[frame, which] += np.clip(np.minimum(ends, frame + 1) - np.maximum(starts, frame), 0, None)
+@numba.njit(cache=True, nogil=True)
+def _light(lit: Any, first: int, shining: Any, starts: Any, ends: Any) -> None:
+    # adds the overlap of [start, end] with every frame, lit's first row being that of the first frame
+    for e in np.flatnonzero(shining):
+        start, end = max(starts[e], float(first)), min(ends[e], float(first + len(lit)))
+        for frame in range(int(start), math.ceil(end)):
+            lit[frame - first, e] += min(end, frame + 1.0) - max(start, float(frame))

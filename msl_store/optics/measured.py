@@ -6,7 +6,7 @@ import hashlib
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -85,6 +85,16 @@ class MeasuredPsf:
     ) -> NDArray[np.float64]:
         """See `msl_store.optics.lens.Psf`."""
         return self._values(radius_um, depth_um - focal_depth_um(self.microscope, immersion_displacement_um))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what tells this PSF from others, for provenance; the measurement is not among it."""
+        return {
+            "digest": self.digest,
+            "radius_um": self.radius_um,
+            "low_um": self.low_um,
+            "step_um": self.step_um,
+            "microscope": self.microscope.to_dict(),
+        }
 
     @property
     def _span_um(self) -> float:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from msl_store.errors import UsageError
+from msl_store.optics.described import Described
 from msl_store.optics.detector import Camera
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Self
 
 MODALITIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -38,7 +40,7 @@ IMMERSIONS: Mapping[str, float] = MappingProxyType(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Microscope:
+class Microscope(Described):
     """A microscope: media and objective of the Gibson-Lanni model, light, pixel grid and camera.
 
     Every value is checked on construction. Symbols in parentheses are those of S. F. Gibson and F. Lanni,
@@ -125,49 +127,38 @@ class Microscope:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
-            raise _refusal("name", self.name, "a text that is not empty")
-        if self.modality not in MODALITIES:
-            raise _refusal("modality", self.modality, f"one of {', '.join(MODALITIES)}")
-        if self.psf not in PSFS:
-            raise _refusal("psf", self.psf, f"one of {', '.join(PSFS)}")
-        if not isinstance(self.source, str):
-            raise _refusal("source", self.source, "a text")
+            raise self._refusal("name", self.name, "a text that is not empty")
+        self._check_text("modality", tuple(MODALITIES))
+        self._check_text("psf", PSFS)
+        self._check_text("source")
         if self.camera is not None and not isinstance(self.camera, Camera):
-            raise _refusal("camera", self.camera, "a Camera")
+            raise self._refusal("camera", self.camera, "a Camera")
         self._check_light()
         for item in ("numerical_aperture", "wavelength_um", "pixel_um", "working_distance_um"):
-            self._check(item, 0, math.inf)
+            self._check_number(item, above=0)
         for item in ("n_sample", "n_immersion", "n_immersion_design", "n_glass", "n_glass_design"):
-            self._check(item, 0.99, 5)
+            self._check_number(item, above=0.99, below=5)
         for item in ("glass_um", "glass_design_um"):
-            self._check(item, -1e-12, math.inf)
-        self._check("immersion_displacement_um", -self.working_distance_um, math.inf)
+            self._check_number(item, least=0)
+        self._check_number("immersion_displacement_um", above=-self.working_distance_um)
+        self._check_number("magnification", above=0, optional=True)
         limit = min(self.n_immersion, self.n_immersion_design, self.n_glass, self.n_glass_design)
         if self.numerical_aperture >= limit:
             allowed = f"less than {limit:g}, the smallest index of immersion and glass"
-            raise _refusal("numerical_aperture", self.numerical_aperture, allowed)
+            raise self._refusal("numerical_aperture", self.numerical_aperture, allowed)
         size = self.size_px
         if not isinstance(size, tuple) or len(size) != 2 or any(type(n) is not int or n < 1 for n in size):
-            raise _refusal("size_px", size, "a pair (rows, columns) of positive integers")
+            raise self._refusal("size_px", size, "a pair (rows, columns) of positive integers")
 
     def _check_light(self) -> None:
         needed = MODALITIES[self.modality]
         for item in ("excitation_um", "pinhole_au", "sheet_um"):
             if getattr(self, item) is not None:
                 if item not in needed:
-                    raise _refusal(item, getattr(self, item), f"None where the modality is {self.modality}")
-                self._check(item, 0, 20 if item == "pinhole_au" else math.inf)
+                    raise self._refusal(item, getattr(self, item), f"None where the modality is {self.modality}")
+                self._check_number(item, above=0, below=20 if item == "pinhole_au" else math.inf)
             elif item in needed:
-                raise _refusal(item, None, f"given where the modality is {self.modality}")
-        if self.magnification is not None:
-            self._check("magnification", 0, math.inf)
-
-    def _check(self, item: str, low: float, high: float) -> None:
-        value = getattr(self, item)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low < value < high:
-            bounds = f"a number above {low:g}" if math.isinf(high) else f"a number between {low:g} and {high:g}"
-            raise _refusal(item, value, bounds)
-        object.__setattr__(self, item, float(value))
+                raise self._refusal(item, None, f"given where the modality is {self.modality}")
 
     def focused(self, depth_um: float) -> float:
         """Return the immersion displacement in um that focuses paraxially at a depth above the coverslip in um.
@@ -187,15 +178,14 @@ class Microscope:
 
         Light, PSF, camera and source are left out where they have their defaults.
         """
-        values = asdict(self)
-        values["size_px"] = list(self.size_px)
+        values = super().to_dict()
         for item in fields(self):
             if item.name in _WHERE_GIVEN and getattr(self, item.name) == item.default:
                 del values[item.name]
         return values
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Microscope:
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Build a microscope from what `to_dict` returned.
 
         Raises
@@ -203,26 +193,11 @@ class Microscope:
         UsageError
             A field is unknown, is missing, or is outside what is allowed.
         """
-        known = [item.name for item in fields(cls)]
-        if unknown := sorted(set(values) - set(known)):
-            raise UsageError(f"microscope: unknown field {', '.join(unknown)}; known are {', '.join(known)}")
-        plain = dict(values)
-        if isinstance(size := plain.get("size_px"), list):
-            plain["size_px"] = tuple(size)
-        if isinstance(camera := plain.get("camera"), dict):
-            plain["camera"] = Camera.from_dict(camera)
-        try:
-            return cls(**plain)
-        except TypeError as error:
-            required = "name, numerical_aperture, wavelength_um and pixel_um"
-            raise UsageError(f"microscope: a field is missing; {required} have no default") from error
+        camera = values.get("camera")
+        return super().from_dict({**values, "camera": Camera.from_dict(camera)} if isinstance(camera, dict) else values)
 
 
 _WHERE_GIVEN = ("psf", "excitation_um", "pinhole_au", "sheet_um", "magnification", "camera", "source")
-
-
-def _refusal(item: str, value: object, allowed: str) -> UsageError:
-    return UsageError(f"microscope: {item} is {value!r}, but must be {allowed}")
 
 
 def _published(name: str, modality: str, wavelength_um: float, pixel_um: float) -> Microscope:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,9 +20,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from msl_store.optics.measured import MeasuredPsf
     from msl_store.optics.microscope import Microscope
     from msl_store.scenes.motion import Motion
     from msl_store.scenes.scene import Scene
+
+
+TRACED = 32
+"""Consecutive frames whose emitters' brightness is followed in one task."""
 
 
 def timelapse(
@@ -35,21 +40,23 @@ def timelapse(
     noise: bool = True,
     seed: int = 0,
     tolerance: float = 1e-3,
+    psf: MeasuredPsf | None = None,
     interval_s: float = 1.0,
 ) -> xr.DataArray:
     """Return a time-lapse, one dask task a frame.
 
-    The same seeds give the same bits whatever the scheduler and whichever frames are computed. Counts are scaled as
-    frame 0's are, so that bleaching shows; frame 0 is what `render` gives.
+    The same seeds give the same bits whatever the scheduler and whichever frames are computed. Emitters blink and
+    bleach as the scene's labelling says. Counts without a camera are scaled as frame 0's are, so that bleaching shows;
+    frame 0 is what `render` gives.
 
     Parameters
     ----------
     scene : Scene
         At rest.
-    microscope, z, noise, seed, tolerance
+    microscope, z, noise, seed, tolerance, psf
         As `render` takes them.
     motion : Motion
-        How the scene moves and fades.
+        How the scene moves.
     frames : int or sequence of int
         How many from frame 0, or which.
     interval_s : float
@@ -75,24 +82,24 @@ def timelapse(
         raise UsageError(f"interval_s {interval_s}: allowed is a positive number of seconds")
     optics = fitted(microscope, scene)
     planes = None if z is None else tuple(float(depth) for depth in z)
-    provenance = how_made(scene, optics, z=planes, noise=noise, seed=seed, tolerance=tolerance)
+    provenance = how_made(scene, optics, z=planes, noise=noise, seed=seed, tolerance=tolerance, psf=psf)
     provenance.update(motion=motion.to_dict(), interval_s=interval_s)
-    token = tokenize(provenance)
+    token = tokenize(provenance, scene.emitters_um)
     # images need no meshes: without them, workers get and move the emitters only
     bare = tuple(replace(item, vertices_um=np.empty((0, 3))) for item in scene.placed)
-    shared = delayed(replace(scene, placed=bare), name=f"scene-{token}", traverse=False)
-    options: dict[str, Any] = {"z": planes, "tolerance": tolerance}
-    peak = None
-    if noise:
-        peak = delayed(brightest)(shared, optics, **options, dask_key_name=f"brightest-{token}")
+    film = _Film(token, replace(scene, placed=bare), optics, motion, noise, seed, planes, tolerance, psf)
+    shared = delayed(film, name=f"film-{token}", traverse=False)
     shape = (1, *(() if planes is None else (len(planes),)), *optics.size_px)
     dtype = np.dtype(np.uint16 if noise else np.float32)
-    parts = []
-    for number in numbers:
-        part = delayed(partial(_frame, noise=noise, seed=seed, **options))(
-            shared, optics, motion, number, peak, dask_key_name=f"frame-{token}-{number}"
+    parts = [
+        da.from_delayed(
+            delayed(_frame)(shared, number, dask_key_name=f"frame-{token}-{number}"),
+            shape,
+            dtype=dtype,
+            name=f"image-{token}-{number}",
         )
-        parts.append(da.from_delayed(part, shape, dtype=dtype, name=f"image-{token}-{number}"))
+        for number in numbers
+    ]
     lead = {"frame": ("frame", numbers)}
     images = labelled(da.concatenate(parts), optics, z=planes, noise=noise, provenance=provenance, lead=lead)
     images.attrs.update({name: scene.source.get(name, "") for name in ("license", "citation")})
@@ -185,20 +192,45 @@ def _numbers(frames: int | Sequence[int]) -> list[int]:
     return numbers
 
 
-def _frame(
-    scene: Scene,
-    optics: Microscope,
-    motion: Motion,
-    frame: int,
-    reference: float | None,
-    *,
-    z: Sequence[float] | None,
-    noise: bool,
-    seed: int,
-    tolerance: float,
-) -> NDArray[Any]:
-    now = moved(scene, motion, frame)
-    return exposed(now, optics, z=z, noise=noise, seed=seed, tolerance=tolerance, reference=reference)[None]
+@dataclass(frozen=True)
+class _Film:
+    """What all frames of a time-lapse share; equal where the token is, which depends on all the rest."""
+
+    token: str
+    scene: Scene = field(compare=False)
+    optics: Microscope = field(compare=False)
+    motion: Motion = field(compare=False)
+    noise: bool = field(compare=False)
+    seed: int = field(compare=False)
+    z: tuple[float, ...] | None = field(compare=False)
+    tolerance: float = field(compare=False)
+    psf: MeasuredPsf | None = field(compare=False)
+
+
+@lru_cache(maxsize=2)
+def _trace(film: _Film, run: int) -> NDArray[np.float64]:
+    """Return the emitters' brightness in a run of `TRACED` frames, (frame, n_emitter); a process keeps two."""
+    return film.scene.brightness(range(run * TRACED, (run + 1) * TRACED))
+
+
+@lru_cache(maxsize=8)
+def _reference(film: _Film) -> float:
+    """Return what frame 0's counts are scaled by."""
+    return brightest(film.scene, film.optics, z=film.z, tolerance=film.tolerance, psf=film.psf)
+
+
+def _frame(film: _Film, frame: int) -> NDArray[Any]:
+    return exposed(
+        moved(film.scene, film.motion, frame),
+        film.optics,
+        z=film.z,
+        noise=film.noise,
+        seed=film.seed,
+        tolerance=film.tolerance,
+        psf=film.psf,
+        reference=_reference(film) if film.noise and film.optics.camera is None else None,
+        brightness=_trace(film, frame // TRACED)[frame % TRACED] if film.scene.labelling.timed else None,
+    )[None]
 
 
 def _lazily(rows: NDArray[np.int64], size: tuple[int, ...], dtype: Any, name: str, options: Mapping[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""How a scene moves: drift, rotation, wandering, smooth deformation and bleaching, all functions of the frame's number.
+"""How a scene moves: drift, rotation, wandering and smooth deformation, all functions of the frame's number.
 
 Random paths are smooth Gaussian processes with a squared-exponential covariance, drawn by random Fourier features
 (Rahimi & Recht, "Random features for large-scale kernel machines", NIPS 2007): a sum of cosines at random frequencies.
@@ -7,12 +7,13 @@ So any frame is computed without those before it, in any order, on any worker.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from msl_store.errors import UsageError
+from msl_store.optics.described import Described
 from msl_store.scenes.scene import MOTION, checked_seed, stream
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ _WANDER, _TUMBLE, _DEFORMATION = range(3)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Motion:
-    """How a scene moves and fades; frame 0 is the scene at rest.
+class Motion(Described):
+    """How a scene moves; frame 0 is the scene at rest.
 
     Every shape wanders and turns about its own middle; then the deformation, one field for the whole scene, displaces
     all of space, so that shapes which were disjoint stay so; then everything drifts.
@@ -59,8 +60,6 @@ class Motion:
         Distance over which the displacement changes (standard deviation of its Gaussian covariance).
     correlation_frames : float
         Frames over which random paths, rotations and the deformation change.
-    bleaching : float
-        Share of the light lost a frame, 0 to 1: frame f has ``(1 - bleaching)**f`` of frame 0's.
     seed : int
         Chooses the random paths.
 
@@ -78,7 +77,6 @@ class Motion:
     deformation_um: float = 0.0
     deformation_length_um: float = 2.0
     correlation_frames: float = 10.0
-    bleaching: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -90,27 +88,16 @@ class Motion:
             object.__setattr__(self, name, value)
         if not any(self.spin_axis):
             raise UsageError("motion: spin_axis is (0, 0, 0), but must have a direction")
-        for name, low, high in (
-            ("spin_deg", -np.inf, np.inf),
-            ("wander_um", 0, np.inf),
-            ("tumble_deg", 0, np.inf),
-            ("deformation_um", 0, np.inf),
-            ("deformation_length_um", 1e-9, np.inf),
-            ("correlation_frames", 1e-9, np.inf),
-            ("bleaching", 0, 1),
-        ):
-            value = getattr(self, name)
-            if not (low <= value <= high and np.isfinite(value)):
-                raise UsageError(f"motion: {name} is {value!r}, but must be a number from {low:g} to {high:g}")
+        for item in ("wander_um", "tumble_deg", "deformation_um"):
+            self._check_number(item, least=0)
+        for item in ("deformation_length_um", "correlation_frames"):
+            self._check_number(item, above=0)
+        self._check_number("spin_deg")
         if self.deformation_um > MOST_STRAIN * self.deformation_length_um:
             raise UsageError(
                 f"motion: deformation_um is {self.deformation_um:g}, but must be at most {MOST_STRAIN:g} of "
                 f"deformation_length_um, {self.deformation_length_um:g}: more would fold space over"
             )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values that JSON can hold; ``Motion(**values)`` is the inverse."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
 def moved(scene: Scene, motion: Motion, frame: int) -> Scene:
@@ -137,8 +124,7 @@ def moved(scene: Scene, motion: Motion, frame: int) -> Scene:
     if frame == 0:
         return scene
     placed = tuple(_moved(item, number, motion, frame) for number, item in enumerate(scene.placed))
-    brightness = (1 - motion.bleaching) ** frame
-    return replace(scene, placed=placed, frame=frame, brightness=brightness, motion=motion.to_dict())
+    return replace(scene, placed=placed, frame=frame, motion=motion.to_dict())
 
 
 def displacement(motion: Motion, points_um: NDArray[np.float64], frame: int) -> NDArray[np.float64]:

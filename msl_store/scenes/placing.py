@@ -11,7 +11,7 @@ import numpy as np
 from msl_store.errors import IntegrityError, MissingError, UsageError
 from msl_store.geometry.inside import inside
 from msl_store.geometry.topology import topology
-from msl_store.optics.emitters import sample_emitters
+from msl_store.optics.labelling import Labelling, get_labelling, label
 from msl_store.scenes.scene import EMITTERS, PLACING, Placed, Scene, checked_seed, stream
 from msl_store.shapes import VOXEL_UM
 
@@ -60,6 +60,7 @@ def compose(
     border: Border = "inside",
     turning: Turning = "free",
     gap_um: float = 0.0,
+    labelling: str | Labelling | None = None,
 ) -> Scene:
     """Place instances in one field, each in a random pose.
 
@@ -88,6 +89,9 @@ def compose(
         Rotations uniform over all, about the optical axis only, or none.
     gap_um : float
         Least distance between surfaces where overlap is forbidden (in the projection with ``forbid_projected``).
+    labelling : str or Labelling, optional
+        Where emitters are and how they shine, or the name of one of `msl_store.optics.labelling.LABELLINGS`; that of
+        the published images where it is not given. With blinking or bleaching, every frame has its own brightness.
 
     Returns
     -------
@@ -96,16 +100,16 @@ def compose(
     Raises
     ------
     UsageError
-        An argument is outside what is allowed, or the field is full.
+        An argument is outside what is allowed, the field is full, or a shape to be filled is open.
     MissingError
         The library has no such instance, or not its mesh.
     """
     extent = _checked_field(field_um)
-    rules = _checked(_Rules(depth_um, overlap, border, turning, float(gap_um)))
+    rules = _checked(_Rules(None if depth_um is None else float(depth_um), overlap, border, turning, float(gap_um)))
     wanted = [int(instance) for instance in np.atleast_1d(np.asarray(ids, np.int64))]
     if not wanted:
         raise UsageError("ids: a scene of no instances; give one or more")
-    seed = checked_seed(seed)
+    seed, labelling = checked_seed(seed), get_labelling(labelling)
     shapes = _shapes(library, wanted)
     copies = [Counter(wanted[:place])[instance] for place, instance in enumerate(wanted)]
     sizes = [-float(np.linalg.norm(np.ptp(shapes[instance].vertices, axis=0))) for instance in wanted]
@@ -113,7 +117,7 @@ def compose(
     for place in sorted(range(len(wanted)), key=lambda place: (sizes[place], place)):
         instance = wanted[place]
         others = [(item, shapes[item.id]) for item in found.values()]
-        found[place] = _placed(instance, copies[place], shapes[instance], others, extent, rules, seed)
+        found[place] = _placed(instance, copies[place], shapes[instance], others, extent, rules, seed, labelling)
     source = {
         "library": library.url,
         "digest": library.digest,
@@ -121,7 +125,7 @@ def compose(
         "citation": library.attributes.get("citation", ""),
         "rules": asdict(rules),
     }
-    return Scene(tuple(found[place] for place in range(len(wanted))), extent, seed, source)
+    return Scene(tuple(found[place] for place in range(len(wanted))), extent, seed, source, labelling=labelling)
 
 
 def recompose(library: Library, values: Mapping[str, Any]) -> Scene:
@@ -137,6 +141,7 @@ def recompose(library: Library, values: Mapping[str, Any]) -> Scene:
     try:
         source = {name: values[name] for name in ("library", "digest", "license", "citation", "rules")}
         seed, extent = checked_seed(values["seed"]), _checked_field(tuple(values["field_um"]))
+        labelling = Labelling.from_dict(values["labelling"])
         poses = [
             (int(entry["id"]), np.array(entry["rotation"], float), np.array(entry["position_um"], float))
             for entry in values["instances"]
@@ -152,9 +157,9 @@ def recompose(library: Library, values: Mapping[str, Any]) -> Scene:
     counted: Counter[int] = Counter()
     placed = []
     for instance, rotation, position in poses:
-        placed.append(_at(instance, counted[instance], shapes[instance], rotation, position, seed))
+        placed.append(_at(instance, counted[instance], shapes[instance], rotation, position, seed, labelling))
         counted[instance] += 1
-    return Scene(tuple(placed), extent, seed, source)
+    return Scene(tuple(placed), extent, seed, source, labelling=labelling)
 
 
 def _checked_field(field_um: float | tuple[float, ...]) -> tuple[float, float]:
@@ -204,12 +209,13 @@ def _placed(
     field_um: tuple[float, float],
     rules: _Rules,
     seed: int,
+    labelling: Labelling,
 ) -> Placed:
     rng = stream(PLACING, seed, instance, copy)
     for rotation, position in _poses(rng, shape, field_um, rules):
         candidate = shape.vertices @ rotation + position
         if all(_apart(candidate, shape, other, theirs, rules) for other, theirs in others):
-            return _at(instance, copy, shape, rotation, position, seed)
+            return _at(instance, copy, shape, rotation, position, seed, labelling)
     extent = np.ptp(shape.vertices, axis=0)
     depth = "" if rules.depth_um is None else f", {rules.depth_um:g} um deep"
     raise UsageError(
@@ -243,10 +249,19 @@ def _poses(
 
 
 def _at(
-    instance: int, copy: int, shape: _Shape, rotation: NDArray[np.float64], position: NDArray[np.float64], seed: int
+    instance: int,
+    copy: int,
+    shape: _Shape,
+    rotation: NDArray[np.float64],
+    position: NDArray[np.float64],
+    seed: int,
+    labelling: Labelling,
 ) -> Placed:
     # emitters are drawn on the shape as the library has it, so that they do not depend on the pose
-    emitters = sample_emitters(shape.vertices, shape.faces, stream(EMITTERS, seed, instance, copy))
+    try:
+        emitters = label(shape.vertices, shape.faces, labelling, stream(EMITTERS, seed, instance, copy))
+    except UsageError as error:
+        raise UsageError(f"instance {instance}: {error}") from error
     vertices = shape.vertices @ rotation + position
     return Placed(instance, copy, vertices, shape.faces, emitters @ rotation + position, rotation, position)
 

@@ -10,17 +10,18 @@ import numpy as np
 import xarray as xr
 
 from msl_store.errors import UsageError
-from msl_store.optics.camera import OFFSET_RANGE, PEAK_RANGE, published_counts
-from msl_store.optics.imaging import expected_images
+from msl_store.optics.camera import draw_levels
+from msl_store.optics.exposure import counts_of, expected_photons
 from msl_store.optics.microscope import get_microscope
 from msl_store.scenes.scene import NOISE, SCALING, centres, checked_seed, fitted, stream
 from msl_store.version import software
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from msl_store.optics.measured import MeasuredPsf
     from msl_store.optics.microscope import Microscope
     from msl_store.scenes.scene import Scene
 
@@ -33,13 +34,15 @@ def render(
     noise: bool = True,
     seed: int = 0,
     tolerance: float = 1e-3,
+    psf: MeasuredPsf | None = None,
     reference: float | None = None,
 ) -> xr.DataArray:
     """Return the image, or the stack, that a microscope takes of a scene.
 
     The microscope keeps its optics and pixels; it has as many of them as cover the scene's field, about its middle.
-    Emitters outside the field shine into it. Offset and peak of the counts are drawn once a microscope, in the
-    published ranges, for all planes alike.
+    Emitters outside the field shine into it, each as bright as the scene's labelling makes it in the scene's frame. A
+    microscope's camera turns photons into counts. Without one there is the published noise, whose offset and peak are
+    drawn once a microscope, in the published ranges, for all planes and frames alike.
 
     Parameters
     ----------
@@ -55,9 +58,11 @@ def render(
         Chooses the noise; independent for different scenes, frames, planes and microscopes.
     tolerance : float
         Largest error of the expected image as a fraction of its maximum, 1e-6 to 0.1.
+    psf : MeasuredPsf, optional
+        In place of the microscope's own.
     reference : float, optional
-        Photons that reach the counts' peak; the brightest pixel of all planes without it. Brighter ones exceed the
-        peak in proportion.
+        The expected value that becomes the peak of the published noise; the brightest pixel of all planes without it.
+        Brighter ones exceed the peak in proportion. No matter to cameras.
 
     Returns
     -------
@@ -71,8 +76,9 @@ def render(
     """
     checked_seed(seed)
     optics = fitted(microscope, scene)
-    values = exposed(scene, optics, z=z, noise=noise, seed=seed, tolerance=tolerance, reference=reference)
-    provenance = how_made(scene, optics, z=z, noise=noise, seed=seed, tolerance=tolerance)
+    shared: dict[str, Any] = {"z": z, "noise": noise, "seed": seed, "tolerance": tolerance, "psf": psf}
+    values = exposed(scene, optics, **shared, reference=reference)
+    provenance = how_made(scene, optics, **shared)
     return labelled(values, optics, z=z, noise=noise, provenance=provenance)
 
 
@@ -84,6 +90,7 @@ def pair(
     noise: bool = True,
     seed: int = 0,
     tolerance: float = 1e-3,
+    psf: Mapping[str, MeasuredPsf] | None = None,
     pixel_um: float | None = None,
 ) -> xr.Dataset:
     """Return what two or more microscopes see of the same emitters, aligned.
@@ -94,6 +101,8 @@ def pair(
         As `render` takes them.
     microscopes : sequence of str or Microscope
         Of different names.
+    psf : mapping of str to MeasuredPsf, optional
+        By the microscope's name.
     pixel_um : float, optional
         Gives every microscope these pixels, so that all images share one grid; nothing is resampled, for the engine
         images at any pixel size. Without it each has its own pixels, and its own dims ``y_NAME`` and ``x_NAME``, whose
@@ -116,7 +125,8 @@ def pair(
     images = {}
     for optics in all_optics:
         chosen = optics if pixel_um is None else replace(optics, pixel_um=pixel_um)
-        image = render(scene, chosen, z=z, noise=noise, seed=seed, tolerance=tolerance)
+        own = (psf or {}).get(optics.name)
+        image = render(scene, chosen, z=z, noise=noise, seed=seed, tolerance=tolerance, psf=own)
         image = image.drop_vars(["microscope", "pixel_um", "wavelength_um"])
         if pixel_um is None:
             image = image.rename({axis: f"{axis}_{optics.name}" for axis in ("y", "x")})
@@ -132,32 +142,36 @@ def exposed(
     noise: bool,
     seed: int,
     tolerance: float,
+    psf: MeasuredPsf | None = None,
     reference: float | None = None,
+    brightness: NDArray[np.float64] | None = None,
 ) -> NDArray[Any]:
-    """Return `render`'s values for a microscope that fits the field, shape ([z,] y, x)."""
-    expected = _expected(scene, optics, z, tolerance)
+    """Return `render`'s values for a microscope that fits the field, shape ([z,] y, x).
+
+    `brightness` is what `Scene.brightness` gives for the scene's frame, where it is known already.
+    """
+    photons = _photons(scene, optics, z, tolerance, psf, brightness)
     if not noise:
-        return expected
-    stack = expected if z is not None else expected[None]
-    brightest = float(stack.max(initial=0.0)) if reference is None else reference
+        return photons
+    stack = photons if z is not None else photons[None]
     name = crc32(optics.name.encode())
     key = int(scene.digest[:16], 16)
-    scaling = stream(SCALING, seed, int(scene.origin[:16], 16), name)
-    offset, peak = int(scaling.integers(*OFFSET_RANGE)), int(scaling.integers(*PEAK_RANGE))
+    scale = {
+        "levels": draw_levels(stream(SCALING, seed, int(scene.origin[:16], 16), name)),
+        "brightest": (float(stack.max(initial=0.0)) if reference is None else reference) or None,
+    }
     counts = np.empty(stack.shape, np.uint16)
     for plane, depth in enumerate(z if z is not None else (0.0,)):
-        share = float(stack[plane].max(initial=0.0)) / brightest if brightest > 0 else 0.0
-        top = min(max(offset + 1, round(offset + share * (peak - offset))), 2**15 - 1)
         rng = stream(NOISE, seed, key, name, round(float(depth) * 1e6) % 2**64)
-        counts[plane] = published_counts(
-            stack[plane], rng, offset_range=(offset, offset + 1), peak_range=(top, top + 1)
-        )
+        counts[plane] = counts_of(stack[plane], optics, rng, seed=seed, **scale)
     return counts if z is not None else counts[0]
 
 
-def brightest(scene: Scene, optics: Microscope, *, z: Sequence[float] | None, tolerance: float) -> float:
-    """Return the most photons of a pixel in any plane."""
-    return float(_expected(scene, optics, z, tolerance).max(initial=0.0))
+def brightest(
+    scene: Scene, optics: Microscope, *, z: Sequence[float] | None, tolerance: float, psf: MeasuredPsf | None = None
+) -> float:
+    """Return the largest expected value of a pixel in any plane."""
+    return float(_photons(scene, optics, z, tolerance, psf).max(initial=0.0))
 
 
 def how_made(
@@ -168,6 +182,7 @@ def how_made(
     noise: bool,
     seed: int,
     tolerance: float,
+    psf: MeasuredPsf | None = None,
 ) -> dict[str, Any]:
     """Return everything that an image of a scene depends on, as JSON can hold it."""
     return {
@@ -176,9 +191,11 @@ def how_made(
         "scene_digest": scene.digest,
         "frame": scene.frame,
         "motion": dict(scene.motion),
-        "microscope": optics.to_dict(),
+        "labelling": scene.labelling.to_dict(),
+        "microscopes": [optics.to_dict()],
+        "psf": {} if psf is None else {optics.name: psf.to_dict()},
         "views": ["0"],
-        "rotations": [np.eye(3).tolist()],
+        "rotations": [[np.eye(3).tolist()]],
         "z_um": None if z is None else [float(depth) for depth in z],
         "mode": "scene",
         "noise": noise,
@@ -217,16 +234,24 @@ def grid(optics: Microscope) -> dict[str, Any]:
     }
 
 
-def _expected(scene: Scene, optics: Microscope, z: Sequence[float] | None, tolerance: float) -> NDArray[np.float32]:
+def _photons(
+    scene: Scene,
+    optics: Microscope,
+    z: Sequence[float] | None,
+    tolerance: float,
+    psf: MeasuredPsf | None,
+    brightness: NDArray[np.float64] | None = None,
+) -> NDArray[np.float32]:
     if z is not None and (len(z) == 0 or not np.isfinite(np.asarray(z, float)).all()):
         raise UsageError(f"z {z!r}: allowed is a list of focal planes in um, or None")
-    images: NDArray[np.float32] = expected_images(
+    images: NDArray[np.float32] = expected_photons(
         scene.emitters_um,
         optics,
         np.eye(3)[None],
         z_um=z,
         focus_um=0.0 if z is None else None,
+        brightness=scene.brightness()[0] if brightness is None else brightness,
+        psf=psf,
         tolerance=tolerance,
     )[0]
-    images *= np.float32(scene.brightness)
     return images

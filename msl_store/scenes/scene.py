@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from msl_store.errors import UsageError
+from msl_store.optics.labelling import Labelling, brightness_of
 from msl_store.optics.microscope import get_microscope
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 WHOLE = 1e-6
 """A field this close (in pixels) to a whole number of pixels has that number."""
 
-PLACING, EMITTERS, SCALING, NOISE, MOTION = range(5)
+PLACING, EMITTERS, SCALING, NOISE, MOTION, BRIGHTNESS = range(6)
 """Purposes of the random streams."""
 
 
@@ -48,7 +49,7 @@ class Placed:
     faces : ndarray of uint32, shape (n_face, 3)
         Vertex indices, counter-clockwise seen from outside.
     emitters_um : ndarray of float64, shape (n_emitter, 3)
-        Fluorophores on the surface, in the scene's coordinates.
+        Fluorophores, in the scene's coordinates.
     rotation : ndarray of float64, shape (3, 3)
         The pose: ``(raw_um - loc_um) @ rotation + position_um`` takes the library's mesh into the scene, where
         ``loc_um`` is the middle of its bounding box. A deformation is not part of it.
@@ -81,8 +82,8 @@ class Scene:
         ``library`` (URL), ``digest``, ``license``, ``citation`` and ``rules`` of placing.
     frame : int
         Number in a time-lapse; 0 is the scene at rest.
-    brightness : float
-        Light of an emitter relative to frame 0.
+    labelling : Labelling
+        Where the emitters were put, and how they shine.
     motion : mapping
         The motion's parameters that brought the scene to this frame; empty at rest.
     """
@@ -92,7 +93,7 @@ class Scene:
     seed: int
     source: Mapping[str, Any] = field(default_factory=dict)
     frame: int = 0
-    brightness: float = 1.0
+    labelling: Labelling = field(default_factory=Labelling)
     motion: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -104,6 +105,23 @@ class Scene:
     def emitters_um(self) -> NDArray[np.float64]:
         """All emitters, instance after instance, shape (n_emitter, 3)."""
         return np.concatenate([np.empty((0, 3)), *(item.emitters_um for item in self.placed)])
+
+    def brightness(self, frames: range | None = None) -> NDArray[np.float64]:
+        """Return how bright every emitter is in consecutive frames, or in the scene's own: (frame, n_emitter).
+
+        A still image is that of one frame: emitters may be off in it. Those of an instance do not depend on the others.
+        """
+        wanted = range(self.frame, self.frame + 1) if frames is None else frames
+        traces = [
+            brightness_of(
+                self.labelling,
+                len(item.emitters_um),
+                stream(BRIGHTNESS, self.seed, item.id, item.copy),
+                frames=wanted,
+            )
+            for item in self.placed
+        ]
+        return np.concatenate([np.empty((len(wanted), 0)), *traces], axis=1)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the scene at rest as plain values that JSON can hold; `recompose` is the inverse.
@@ -123,6 +141,7 @@ class Scene:
             **self.source,
             "seed": self.seed,
             "field_um": list(self.field_um),
+            "labelling": self.labelling.to_dict(),
             "instances": [
                 {"id": item.id, "rotation": item.rotation.tolist(), "position_um": item.position_um.tolist()}
                 for item in self.placed
@@ -139,7 +158,7 @@ class Scene:
     def origin(self) -> str:
         """SHA-256 of what the scene was drawn from, the same for all frames of a time-lapse, in hexadecimal."""
         source = {name: value for name, value in self.source.items() if name != "library"}
-        return _digest([source, self.seed, list(self.field_um), self.ids.tolist()])
+        return _digest([source, self.seed, list(self.field_um), self.labelling.to_dict(), self.ids.tolist()])
 
 
 def _digest(values: Any) -> str:
@@ -189,6 +208,6 @@ def stream(purpose: int, *key: int) -> np.random.Generator:
 
 def checked_seed(seed: int) -> int:
     """Return a seed, or raise `UsageError`."""
-    if not 0 <= seed < 2**63:
-        raise UsageError(f"seed {seed}: allowed is 0 to 2**63 - 1")
+    if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
+        raise UsageError(f"seed {seed!r}: allowed is a whole number, 0 to 2**63 - 1")
     return int(seed)

@@ -6,7 +6,6 @@ import asyncio
 import os
 import re
 import threading
-from bisect import bisect_right
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from functools import cache, lru_cache
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from msl_store.errors import MissingError, NetworkError, UsageError
 from msl_store.store.faults import refuse_if_short, translated
-from msl_store.store.objects import Parts, Range, Request, local_path, or_whole
+from msl_store.store.objects import Parts, Range, Request, Traffic, local_path, or_whole
+from msl_store.store.ranges import cat_ranges, coalesced, parts_of
 from msl_store.store.s3 import s3_store, s3fs_options
 from msl_store.store.zipped import ZipBackend
 
@@ -23,15 +23,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from obstore.store import HTTPStore, ObjectStore
-    from typing_extensions import Buffer
 
-    from msl_store.store.objects import Backend
+    from msl_store.store.objects import Backend, Body
 
 S = TypeVar("S")
 T = TypeVar("T")
-
-COALESCE_BYTES = 128 * 1024
-"""Ranges of one object that lie nearer than this are fetched in one request."""
 
 REQUESTS_AT_ONCE = 256
 """Requests under way at the same time for one read; each takes a connection, of which a process has about 1,000."""
@@ -90,6 +86,7 @@ class ObstoreBackend:
     """A disk, an S3 bucket or a web server by obstore."""
 
     def __init__(self, url: str, store: ObjectStore | None = None, folder: Path | None = None) -> None:
+        self.traffic = Traffic()
         self._url = url
         self._store = store
         self._folder = folder
@@ -112,7 +109,9 @@ class ObstoreBackend:
         import obstore
 
         with translated(f"{self._url}/{path}"):
-            return bytes(obstore.get(self._reading(), path).bytes())
+            body = bytes(obstore.get(self._reading(), path).bytes())
+        self.traffic.add(1, len(body))
+        return body
 
     def get_many(self, requests: Sequence[Request], each: Callable[[int, Parts | None], None]) -> list[Parts | None]:
         """Return ranges of several objects, fetched at the same time."""
@@ -129,10 +128,7 @@ class ObstoreBackend:
             fetched = await asyncio.gather(*(self._get_runs(path, group, turns) for group in groups))
         except MissingError:
             return None
-        bodies = [body for group in fetched for body in group]
-        firsts = [first for first, _ in runs]
-        places = [(bisect_right(firsts, start) - 1, start, stop) for start, stop in ranges]
-        return [bodies[run][start - firsts[run] : stop - firsts[run]] for run, start, stop in places]
+        return parts_of(ranges, runs, [body for group in fetched for body in group])
 
     async def _get_whole(self, path: str, turns: _Turns) -> memoryview:
         """Return an object when it is this request's turn."""
@@ -141,7 +137,9 @@ class ObstoreBackend:
         async with turns.taken(1):
             with translated(f"{self._url}/{path}"):
                 answer = await obstore.get_async(self._reading(), path)
-                return memoryview(await answer.bytes_async())
+                body = memoryview(await answer.bytes_async())
+        self.traffic.add(1, len(body))
+        return body
 
     async def _get_runs(self, path: str, runs: Sequence[Range], turns: _Turns) -> Parts:
         """Return some ranges of an object, a request each, when it is their turn.
@@ -156,14 +154,16 @@ class ObstoreBackend:
                 with translated(place):
                     starts, stops = zip(*runs, strict=True)
                     store = self._reading()
-                    bodies = await obstore.get_ranges_async(store, path, starts=starts, ends=stops, coalesce=0)
-                    return [memoryview(body) for body in bodies]
+                    fetched = await obstore.get_ranges_async(store, path, starts=starts, ends=stops, coalesce=0)
             except NetworkError:
                 with translated(place):
                     held = (await obstore.head_async(self._reading(), path))["size"]
                 for run in runs:
                     refuse_if_short(place, held, run)
                 raise
+        bodies = [memoryview(body) for body in fetched]
+        self.traffic.add(len(bodies), sum(map(len, bodies)))
+        return bodies
 
     def size(self, path: str) -> int:
         """Return an object's size in bytes."""
@@ -186,7 +186,7 @@ class ObstoreBackend:
             pages = obstore.list(self._reading(), prefix or None)
             return sorted((item["path"], item["size"]) for page in pages for item in page)
 
-    def put(self, path: str, data: Buffer, *, create: bool) -> None:
+    def put(self, path: str, data: Body, *, create: bool) -> None:
         """Write an object whole."""
         import obstore
 
@@ -194,7 +194,7 @@ class ObstoreBackend:
             obstore.put(
                 self._opened(create=True),
                 path,
-                data,
+                iter(data) if isinstance(data, list) else data,
                 mode="create" if create else "overwrite",
                 use_multipart=False,
             )
@@ -223,6 +223,7 @@ class FsspecBackend:
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
         import fsspec
 
+        self.traffic = Traffic()
         self._url = url
         self._options = ", ".join(options) or "none"
         if url.startswith("s3://"):
@@ -253,25 +254,26 @@ class FsspecBackend:
     def get(self, path: str) -> bytes:
         """Return an object whole."""
         with self._asking(path):
-            return bytes(self._fs.cat_file(self._full(path)))
+            body = bytes(self._fs.cat_file(self._full(path)))
+        self.traffic.add(1, len(body))
+        return body
 
     def get_many(self, requests: Sequence[Request], each: Callable[[int, Parts | None], None]) -> list[Parts | None]:
         """Return ranges of several objects, fetched at the same time where the file system can."""
-        asked = [(self._full(path), start, stop) for path, ranges in requests for start, stop in or_whole(ranges)]
-        if not asked:
-            return [[] for _ in requests]
-        paths, starts, stops = zip(*asked, strict=True)
+        runs = [or_whole(None if ranges is None else coalesced(ranges)) for _, ranges in requests]
+        asked = [(self._full(path), *run) for (path, _), own in zip(requests, runs, strict=True) for run in own]
         with self._asking(""):
-            found = iter(self._fs.cat_ranges(list(paths), list(starts), list(stops), on_error="return"))
+            found = iter(cat_ranges(self._fs, asked))
         answers: list[Parts | None] = []
-        for place, (path, ranges) in enumerate(requests):
-            parts = [self._part(path, wanted, next(found)) for wanted in or_whole(ranges)]
-            there = [part for part in parts if part is not None]
-            answers.append(there if len(there) == len(parts) else None)
+        for place, ((path, ranges), own) in enumerate(zip(requests, runs, strict=True)):
+            bodies = [self._body(path, run, next(found)) for run in own]
+            there = [body for body in bodies if body is not None]
+            self.traffic.add(len(there), sum(map(len, there)))
+            answers.append(None if len(there) < len(bodies) else parts_of(ranges, own, there) if ranges else there)
             each(place, answers[-1])
         return answers
 
-    def _part(self, path: str, wanted: tuple[int, int | None], found: bytes | Exception) -> memoryview | None:
+    def _body(self, path: str, wanted: tuple[int, int | None], found: bytes | Exception) -> memoryview | None:
         """Return what fsspec fetched, None where there is no such object, and raise what else went wrong."""
         if isinstance(found, bytes):
             return memoryview(found)
@@ -301,12 +303,13 @@ class FsspecBackend:
             found = self._fs.find(self._full(prefix), detail=True)
         return sorted((name.removeprefix(root), int(info["size"])) for name, info in found.items())
 
-    def put(self, path: str, data: Buffer, *, create: bool) -> None:
+    def put(self, path: str, data: Body, *, create: bool) -> None:
         """Write an object whole."""
         full = self._full(path)
+        body = b"".join(data) if isinstance(data, list) else bytes(data)
         with self._asking(path):
             self._fs.makedirs(full.rpartition("/")[0], exist_ok=True)
-            self._fs.pipe_file(full, bytes(data), mode="create" if create else "overwrite")
+            self._fs.pipe_file(full, body, mode="create" if create else "overwrite")
 
     def delete(self, path: str) -> None:
         """Delete an object."""
@@ -318,21 +321,6 @@ class FsspecBackend:
 
     def sweep(self) -> None:
         """Do nothing: fsspec leaves nothing behind that could be told from data."""
-
-
-def coalesced(ranges: Sequence[Range]) -> list[Range]:
-    """Return the ranges to fetch for some ranges of one object, in order: those that lie near each other as one.
-
-    >>> coalesced([(500_000, 500_010), (0, 10), (20, 30)])
-    [(0, 30), (500000, 500010)]
-    """
-    runs: list[Range] = []
-    for start, stop in sorted(ranges):
-        if runs and start - runs[-1][1] <= COALESCE_BYTES:
-            runs[-1] = runs[-1][0], max(stop, runs[-1][1])
-        else:
-            runs.append((start, stop))
-    return runs
 
 
 @cache

@@ -45,6 +45,15 @@ def refuse_if_short(place: str, held: int, wanted: tuple[int, int | None]) -> No
         )
 
 
+def is_passing(error: object) -> bool:
+    """Whether an error of a web client may be gone at the next try: a broken connection, or a server at its limits."""
+    if "aiohttp" not in sys.modules:
+        return False
+    status = getattr(error, "status", 500)
+    broken = isinstance(error, sys.modules["aiohttp"].ClientError | ConnectionError | TimeoutError)
+    return broken and (status == 429 or status >= 500)
+
+
 def _client_errors() -> tuple[type[Exception], ...]:
     """Return what the clients behind fsspec raise and is no OSError, of those clients that are loaded."""
     errors = [

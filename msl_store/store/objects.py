@@ -6,24 +6,26 @@ know, and in a forked child of a process that has used obstore, whose Rust runti
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from msl_store.errors import MissingError
+from msl_store.errors import MissingError, NetworkError, UsageError
 from msl_store.store.faults import refuse_if_short
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
 
 Range = tuple[int, int]
 """First byte and the byte after the last."""
 
 Parts = list[memoryview]
 """What a request brings, a part a range."""
+
+Body = bytes | memoryview | list[bytes | memoryview]
+"""What an object is to hold: bytes, or the parts of which they are made."""
 
 Request = tuple[str, Sequence[Range] | None]
 """An object's path and the ranges wanted of it; None asks for the whole object, as one part."""
@@ -34,8 +36,31 @@ def or_whole(ranges: Sequence[Range] | None) -> Sequence[tuple[int, int | None]]
     return [(0, None)] if ranges is None else ranges
 
 
+class Traffic:
+    """What a process has fetched from one place so far: `requests` that were answered, and their `bytes`."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.bytes = 0
+        self._turn = threading.Lock()
+
+    def add(self, requests: int, nbytes: int) -> None:
+        """Count some requests and the bytes of their answers' bodies."""
+        with self._turn:
+            self.requests += requests
+            self.bytes += nbytes
+
+
 class Backend(Protocol):
-    """What a storage library must offer; every path is relative to the place's URL."""
+    """What a storage library must offer; every path is relative to the place's URL.
+
+    Attributes
+    ----------
+    traffic : Traffic
+        What went over the network, or came from the disk.
+    """
+
+    traffic: Traffic
 
     def get(self, path: str) -> bytes:
         """Return an object whole."""
@@ -53,7 +78,7 @@ class Backend(Protocol):
     def list(self, prefix: str) -> list[tuple[str, int]]:
         """Return (path, bytes) of every object below a folder, sorted by path."""
 
-    def put(self, path: str, data: Buffer, *, create: bool) -> None:
+    def put(self, path: str, data: Body, *, create: bool) -> None:
         """Write an object whole; with `create`, raise FileExistsError where there is one already."""
 
     def delete(self, path: str) -> None:
@@ -95,6 +120,18 @@ class Objects:
 
             self._opened = (os.getpid(), open_backend(self.url, self.storage_options))
         return self._opened[1]
+
+    @property
+    def traffic(self) -> Traffic:
+        """What this process has fetched so far."""
+        return self._backend.traffic
+
+    def before_fork(self) -> None:
+        """Import what forked children will read with, once and not in each of them."""
+        import fsspec
+
+        with contextlib.suppress(ImportError, ValueError):  # a child says what it lacks
+            fsspec.get_filesystem_class(urlsplit(self.url).scheme or "file")
 
     @property
     def path(self) -> Path | None:
@@ -151,7 +188,16 @@ class Objects:
         """Return (path, bytes) of every object below a folder; `UsageError` where the server cannot list."""
         return self._backend.list(prefix)
 
-    def put(self, path: str, data: Buffer, *, create: bool = False) -> None:
+    def listing(self) -> tuple[dict[str, int] | None, str]:
+        """Return every object's size in bytes by path, or None and why the server does not tell."""
+        if self.url.startswith(("http://", "https://")):
+            return None, "a web server cannot list its files"
+        try:
+            return dict(self.list()), ""
+        except (NetworkError, UsageError) as error:
+            return None, str(error)
+
+    def put(self, path: str, data: Body, *, create: bool = False) -> None:
         """Write one object whole, seen by readers wholly or not at all.
 
         With `create`, raise FileExistsError where there is one already; of several writers at once, one succeeds.
@@ -209,6 +255,11 @@ class RangeFile(io.RawIOBase):
         self._path = path
         self._size = objects.size(path)
         self._position = 0
+
+    @property
+    def traffic(self) -> Traffic:
+        """What this process has fetched so far from where the object lies."""
+        return self._objects.traffic
 
     def readable(self) -> bool:
         """Return True."""

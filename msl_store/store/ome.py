@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from msl_store.errors import FormatError, MissingError, UsageError
-from msl_store.store.sharding import LEVEL, encode_chunk
+from msl_store.store.sharding import encode_chunk
+from msl_store.store.writing import compressors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -101,7 +102,6 @@ def _documents(
     groups: Mapping[str, Mapping[str, Any]], arrays: Mapping[str, tuple[Sequence[int], np.dtype[Any]]]
 ) -> dict[str, bytes]:
     import zarr
-    from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
     from zarr.storage import MemoryStore
 
     memory: dict[str, Any] = {}
@@ -115,10 +115,7 @@ def _documents(
             shape=tuple(shape),
             dtype=dtype,
             chunks=(1, 1, 1, *(max(1, side) for side in shape[3:])),
-            compressors=[
-                BloscCodec(typesize=dtype.itemsize, cname="zstd", clevel=LEVEL, shuffle=BloscShuffle.bitshuffle),
-                Crc32cCodec(),
-            ],
+            compressors=compressors(dtype),
             fill_value=0,
             dimension_names=AXES,
             zarr_format=3,

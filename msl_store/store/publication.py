@@ -13,24 +13,25 @@ import socket
 import threading
 import time
 import uuid
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
 from msl_store import schema
+from msl_store.digest import column_digest
 from msl_store.errors import BusyError, FormatError, MissingError, NetworkError, UsageError
+from msl_store.layout import Layout
 from msl_store.store.reading import ROOT, UNPUBLISHED
 from msl_store.store.writing import column_object, metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from msl_store.layout import Layout
-    from msl_store.store.objects import Objects
-    from msl_store.store.writing import BlockWriter
+    from msl_store.store.objects import Body, Objects
 
 PLAN = f"{UNPUBLISHED}/plan.json"
 CLAIMS = f"{UNPUBLISHED}/claims"
@@ -43,6 +44,9 @@ SILENCE_S = 60.0
 """A run on another machine that has been silent this long is taken for dead."""
 
 State = Literal["new", "resumed", "published"]
+
+Record = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
+"""What is noted of a block that is done, as JSON types."""
 
 
 class Publication:
@@ -93,6 +97,20 @@ class Publication:
             claim.release()
         if self.objects.exists(ROOT):
             self._sweep()
+
+    def make_way(self, *, overwrite: bool) -> None:
+        """Do the work of the function of this name."""
+        if overwrite:
+            claim = _Claim(self.objects)
+            claim.take()
+            try:
+                if self.objects.exists(REPLACING) or self._is_ours():
+                    self._clear()
+            finally:
+                claim.release()
+        self._published()
+        if not self.objects.exists(PLAN):
+            self._refuse_foreign_objects()
 
     def _published(self) -> bool:
         """Whether this plan's library is there already; `UsageError` where another one is."""
@@ -174,8 +192,13 @@ class Publication:
         attributes: Mapping[str, Any],
         group_attributes: Mapping[str, Mapping[str, Any]],
     ) -> None:
-        """Write the columns and the metadata, the root's last."""
+        """Write the columns and the metadata, the root's last.
+
+        The root's attributes get the plan's digest, every column's digest (``column_digests``, so that a wrong column
+        is noticed) and how many instances have what (``counts``, so that opening a library tells).
+        """
         lengths = {}
+        stored = {}
         for spec in self.layout.arrays:
             if spec.kind == "column":
                 values = columns[spec.path]
@@ -183,8 +206,14 @@ class Publication:
                 array = self.layout.array(spec, length=len(values))
                 if values.shape != array.shape:
                     raise ValueError(f"{spec.path}: has shape {values.shape}, the layout {array.shape}")
-                self.objects.put(*column_object(array, values.astype(spec.dtype)))
-        attributes = {**attributes, "plan_digest": self._digest}
+                stored[spec.path] = values.astype(spec.dtype)
+                self.objects.put(*column_object(array, stored[spec.path]))
+        attributes = {
+            **attributes,
+            "plan_digest": self._digest,
+            "column_digests": {path: column_digest(values) for path, values in sorted(stored.items())},
+            "counts": schema.counts(stored),
+        }
         documents = metadata(self.layout, lengths, attributes, group_attributes)
         root = documents.pop(ROOT)
         for path, document in documents.items():
@@ -198,19 +227,64 @@ class Publication:
         self.objects.sweep()
 
 
-def commit_block(objects: Objects, block: int, writer: BlockWriter, record: Mapping[str, Any]) -> int:
-    """Write a block's shards and then its record; return the bytes written."""
+class BlockObjects(Protocol):
+    """What makes a block: a `BlockWriter`, for one."""
+
+    def objects(self) -> Iterator[tuple[str, Body]]:
+        """Yield every stored object of the block as (path, bytes)."""
+
+
+def put_shards(objects: Objects, writer: BlockObjects) -> int:
+    """Write the shards that a block's writer holds, before the block is whole; return the bytes written."""
     written = 0
     for path, data in writer.objects():
         objects.put(path, data)
-        written += len(data)
-    objects.put(_record_path(block), json.dumps({"bytes": written, **record}).encode())
+        written += sum(memoryview(part).nbytes for part in (data if isinstance(data, list) else [data]))
+    return written
+
+
+def commit_block(objects: Objects, block: int, writer: BlockObjects, record: Record) -> int:
+    """Write a block's shards and then its record, asked for when they are written; return the bytes written."""
+    written = put_shards(objects, writer)
+    found = record() if callable(record) else record
+    objects.put(_record_path(block), json.dumps({"bytes": written, **found}).encode())
     return written
 
 
 def joined(records: Sequence[Mapping[str, Any]], path: str, dtype: str) -> NDArray[Any]:
     """Return one column of all blocks' records, which hold their columns as nested lists."""
     return np.concatenate([np.asarray(record["columns"][path], dtype) for record in records])
+
+
+def make_way(objects: Objects, *, overwrite: bool) -> None:
+    """Find out whether a new library may go to a place, long before it is written; with `overwrite`, clear the place.
+
+    Raises
+    ------
+    UsageError
+        The place holds a library and is not to be overwritten, or objects of something else.
+    BusyError
+        Another run is writing there.
+    """
+    Publication(objects, Layout(0, {}), {}, "").make_way(overwrite=overwrite)
+
+
+@contextmanager
+def held(objects: Objects) -> Iterator[None]:
+    """Hold a place for this run, as a library's target is held while it is written.
+
+    Raises
+    ------
+    BusyError
+        Another run holds it.
+    """
+    claim = _Claim(objects)
+    claim.take()
+    try:
+        with claim.beating():
+            yield
+    finally:
+        claim.release()
 
 
 def _record_path(block: int) -> str:

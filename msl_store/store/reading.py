@@ -8,98 +8,34 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import pickle
-from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from msl_store import schema
-from msl_store.errors import FormatError, IntegrityError, MissingError, UsageError
-from msl_store.store.objects import locate
-from msl_store.store.sharding import MISSING, decode_chunk, decode_index, index_bytes
+from msl_store.errors import FormatError, IntegrityError, MissingError
+from msl_store.store.objects import local_path, locate
+from msl_store.store.pieces import Piece, StoredArray, Want, axes_of, pieces_of
+from msl_store.store.sharding import MISSING, decode_chunk, decode_index
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from msl_store.store.caching import CacheChoice
     from msl_store.store.objects import Objects, Parts, Request
+    from msl_store.store.pieces import Cut, StoredShard
 
 ROOT = "zarr.json"
+CACHE_VARIABLE = "MSL_CACHE"
+"""Environment variable that names the folder of a cache for libraries that are not on this machine's disk."""
+
 UNPUBLISHED = "_unpublished"
 """Folder of an ingest's plan, claim and finished blocks; gone once the library is published."""
-
-Index = Any
-"""A slice, or an integer array: positions along one dimension."""
-
-Place = Any
-"""The same after checking: a slice with a start and a stop, or a non-negative integer array."""
-
-
-@dataclass(frozen=True)
-class StoredArray:
-    """One array's metadata, as its zarr.json has it."""
-
-    path: str
-    dims: tuple[str, ...]
-    shape: tuple[int, ...]
-    chunk: tuple[int, ...]
-    shard: tuple[int, ...] | None
-    dtype: np.dtype[Any]
-    attributes: Mapping[str, Any] = field(hash=False, compare=False)
-
-    @property
-    def chunks_per_shard(self) -> tuple[int, ...]:
-        """Chunks of a shard in each dimension."""
-        return tuple(s // c for s, c in zip(self.shard or self.chunk, self.chunk, strict=True))
-
-    @property
-    def shard_index_bytes(self) -> int:
-        """Size of the index at the start of each shard."""
-        return index_bytes(self.chunks_per_shard)
-
-    def object_of(self, chunk: Sequence[int]) -> tuple[str, int]:
-        """Return the object that holds a chunk, and the chunk's number in it."""
-        per_shard = self.chunks_per_shard
-        where = "/".join(str(c // n) for c, n in zip(chunk, per_shard, strict=True))
-        inner = [c % n for c, n in zip(chunk, per_shard, strict=True)]
-        return f"{self.path}/c/{where}", int(np.ravel_multi_index(inner, per_shard))
-
-
-@dataclass(frozen=True)
-class Want:
-    """What to read of one array: an index for every dimension (the outer product of them is read).
-
-    Attributes
-    ----------
-    path : str
-        The array.
-    index : tuple of slice or ndarray of int
-        One entry a leading dimension; what is left out is read whole.
-    present : ndarray of bool, optional
-        Over the chunks of the leading dimensions: which the library has. The rest is returned as NaN (0 in integers)
-        without asking for it; a chunk that should be there and is not is an `IntegrityError` always.
-    """
-
-    path: str
-    index: tuple[Index, ...] = ()
-    present: NDArray[np.bool_] | None = None
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """A chunk, and where its values go."""
-
-    array: StoredArray
-    out: NDArray[Any]
-    to: tuple[Place, ...]
-    take: tuple[Place, ...]
-    path: str
-    number: int
 
 
 class Store:
@@ -109,13 +45,15 @@ class Store:
         self.objects = objects
         document = _root_document(objects)
         self.attributes: dict[str, Any] = document.get("attributes", {})
-        self.groups, self.arrays = _nodes(document)
+        self.nodes: dict[str, Any] = document["consolidated_metadata"]["metadata"]
+        """The metadata document of every group and array by path, as the root has it."""
+        self.groups, self.arrays = _nodes(self.nodes)
         schema.check(objects.url, self.attributes, {path: array.dims for path, array in self.arrays.items()})
         self._indexes: dict[str, NDArray[np.uint64] | None] = {}
         self._columns: dict[str, NDArray[Any]] = {}
 
-    def __reduce__(self) -> tuple[Any, tuple[str, bytes, str]]:
-        return _reopened, (self.objects.url, pickle.dumps(self.objects.storage_options), self.digest)
+    def __reduce__(self) -> tuple[Any, tuple[bytes, str]]:
+        return _reopened, (pickle.dumps(self.objects), self.digest)
 
     @property
     def digest(self) -> str:
@@ -135,6 +73,15 @@ class Store:
         if new:
             self._columns.update(zip(new, self.read([Want(path) for path in new]), strict=True))
         return {path: self._columns[path] for path in there}
+
+    @property
+    def column_paths(self) -> list[str]:
+        """The arrays that are columns, each one object."""
+        return [
+            path
+            for path, array in self.arrays.items()
+            if array.shard is None and (path not in schema.SPECS or schema.SPECS[path].kind == "column")
+        ]
 
     @property
     def url(self) -> str:
@@ -167,77 +114,184 @@ class Store:
             A chunk is missing, shorter than it should be, or fails its checksum; the message names it.
         """
         outs: list[NDArray[Any]] = []
-        pieces: list[_Piece] = []
+        placed: list[tuple[Piece, NDArray[Any]]] = []
         for want in wants:
-            array = self.array(want.path)
-            axes = _axes(array, want.index)
-            missing = np.nan if array.dtype.kind == "f" else 0
-            out = np.full([len(axis) for axis in axes], missing, array.dtype)
+            out = self.empty(want)
             outs.append(out)
-            pieces.extend(_pieces(array, axes, out, want.present))
-        self._fetch(pieces)
+            placed.extend((piece, out) for piece in self.pieces(want))
+        self._fetch(placed)
         return outs
 
-    def _fetch(self, pieces: Sequence[_Piece]) -> None:
+    def cut(self, cuts: Sequence[Cut]) -> list[NDArray[Any]]:
+        """Read parts of chunks of many arrays at once, as `read` does but with hardly any arithmetic on the way.
+
+        A part that numpy's index leaves a view stays one, and keeps its chunk in memory.
+
+        Raises
+        ------
+        IntegrityError
+            A chunk is missing, shorter than it should be, or fails its checksum; the message names it.
+        """
+        outs: list[Any] = [None] * len(cuts)
+        placed: list[tuple[Piece, Any]] = []
+        for place, cut in enumerate(cuts):
+            array = self.array(cut.path)
+            placed.append((Piece(array, *array.object_of(cut.chunk), place, cut.take), outs))
+        self._fetch(placed)
+        return outs
+
+    def empty(self, want: Want) -> NDArray[Any]:
+        """Return an array for what is wanted, NaN (0 in integers) everywhere."""
+        array = self.array(want.path)
+        missing = np.nan if array.dtype.kind == "f" else 0
+        return np.full([len(axis) for axis in axes_of(array, want.index)], missing, array.dtype)
+
+    def pieces(self, want: Want) -> list[Piece]:
+        """Return the chunks that a want touches; nothing is read."""
+        array = self.array(want.path)
+        return list(pieces_of(array, axes_of(array, want.index), want.present))
+
+    def index(self, path: str) -> NDArray[np.uint64] | None:
+        """Return a shard's index as `decode_index` does; None where there is none, or `learn` was not asked for it."""
+        return self._indexes.get(path)
+
+    def learn(self, shards: Iterable[StoredShard]) -> dict[str, IntegrityError]:
+        """Fetch the indexes of some shards, those that are not known yet, in one round trip.
+
+        Returns
+        -------
+        dict of str to IntegrityError
+            The shards whose index is damaged, or that are shorter than their index, by the object's path.
+        """
+        unknown = self._unknown(shards)
+        try:
+            answers = self._ask(unknown)
+        except IntegrityError:  # one of them is too short: ask one by one which
+            answers = []
+            faults = {}
+            for path, size in unknown.items():
+                try:
+                    answers += self._ask({path: size})
+                except IntegrityError as error:
+                    faults[path] = error
+            unknown = {path: size for path, size in unknown.items() if path not in faults}
+            return {**faults, **self._keep(unknown, answers)}
+        return self._keep(unknown, answers)
+
+    def _ask(self, shards: Mapping[str, int]) -> list[Parts | None]:
+        return self.objects.find_many([(path, [(0, size)]) for path, size in shards.items()])
+
+    def _unknown(self, shards: Iterable[StoredShard]) -> dict[str, int]:
+        """Return the shards whose indexes are not known, each with its index's size in bytes."""
+        return {s.path: s.array.shard_index_bytes for s in shards if s.array.shard and s.path not in self._indexes}
+
+    def _keep(self, paths: Iterable[str], answers: Sequence[Parts | None]) -> dict[str, IntegrityError]:
+        """Keep the indexes that came, and return what is wrong with the others."""
+        faults = {}
+        for path, parts in zip(paths, answers, strict=True):
+            try:
+                self._indexes[path] = decode_index(parts[0], f"{self.url}/{path}") if parts else None
+            except IntegrityError as error:
+                faults[path] = error
+        return faults
+
+    def _fetch(self, placed: Sequence[tuple[Piece, Any]]) -> None:
         """Fetch and decode chunks: the unknown shard indexes and whole objects first, then all chunks of shards."""
-        whole = [piece for piece in pieces if piece.array.shard is None]
-        sharded = [piece for piece in pieces if piece.array.shard is not None]
-        unknown = {p.path: p.array.shard_index_bytes for p in sharded if p.path not in self._indexes}
-        requests: list[Request] = [(piece.path, None) for piece in whole]
+        whole = [(piece, out) for piece, out in placed if piece.array.shard is None]
+        sharded = [(piece, out) for piece, out in placed if piece.array.shard is not None]
+        unknown = self._unknown(piece for piece, _ in sharded)
+        wholes = list(dict.fromkeys(piece.path for piece, _ in whole))
+        requests: list[Request] = [(path, None) for path in wholes]
         requests += [(path, [(0, size)]) for path, size in unknown.items()]
         answers = self.objects.find_many(requests)
-        for piece, parts in zip(whole, answers, strict=False):
-            self._place(piece, parts[0] if parts else None)
-        for path, parts in zip(unknown, answers[len(whole) :], strict=True):
-            self._indexes[path] = decode_index(parts[0], f"{self.url}/{path}") if parts else None
-        by_object: dict[str, list[_Piece]] = {}
-        for piece in sharded:
-            by_object.setdefault(piece.path, []).append(piece)
-        chunk_requests: list[Request] = [
-            (path, [self._range(piece) for piece in group]) for path, group in by_object.items()
-        ]
+        found = dict(zip(wholes, answers, strict=False))
+        for piece, out in whole:
+            parts = found[piece.path]
+            self._place(piece, out, parts[0] if parts else None)
+        for fault in self._keep(unknown, answers[len(wholes) :]).values():
+            raise fault
+
+        def place(number: int, data: memoryview | None) -> None:
+            self._place(*sharded[number], data)
+
+        self.fetch([piece for piece, _ in sharded], place)
+
+    def fetch(self, pieces: Sequence[Piece], each: Callable[[int, memoryview | None], None]) -> None:
+        """Fetch chunks, near ones in one request, all under way at the same time; `learn` must know their shards.
+
+        Parameters
+        ----------
+        pieces : sequence of Piece
+            The chunks.
+        each : callable
+            Called with every chunk's place in `pieces` and its bytes as they are stored, unchecked, None where the
+            object is not there; in threads, as they come.
+
+        Raises
+        ------
+        IntegrityError
+            An index lacks a chunk, or an object is shorter than its index says.
+        """
+        by_object: dict[str, list[int]] = {}
+        for number, piece in enumerate(pieces):
+            by_object.setdefault(piece.path, []).append(number)
         groups = list(by_object.values())
+        requests: list[Request] = [
+            (path, [self.range_of(pieces[number]) for number in group] if pieces[group[0]].array.shard else None)
+            for path, group in by_object.items()
+        ]
 
-        def decode(place: int, parts: Parts | None) -> None:
-            for number, piece in enumerate(groups[place]):
-                self._place(piece, parts[number] if parts else None)
+        def answered(place: int, parts: Parts | None) -> None:
+            for part, number in enumerate(groups[place]):
+                each(number, parts[part if len(parts) > 1 else 0] if parts else None)  # a whole object is one part
 
-        self.objects.find_many(chunk_requests, decode)
+        self.objects.find_many(requests, answered)
 
-    def _range(self, piece: _Piece) -> tuple[int, int]:
+    def range_of(self, piece: Piece) -> tuple[int, int]:
+        """Return the bytes of its shard that a chunk takes; `IntegrityError` where the shard's index lacks it."""
         index = self._indexes[piece.path]
         if index is None or index[piece.number, 0] == MISSING:
-            raise IntegrityError(self._missing(piece))
+            raise self.missing(piece)
         start, length = (int(value) for value in index[piece.number])
         return start, start + length
 
-    def _place(self, piece: _Piece, data: memoryview | None) -> None:
-        if data is None:
-            raise IntegrityError(self._missing(piece))
-        place = f"{self.url}/{piece.path} chunk {piece.number}"
-        values = decode_chunk(data, piece.array.chunk, piece.array.dtype, place)
-        piece.out[piece.to] = values[piece.take]
+    def place_of(self, piece: Piece) -> str:
+        """Return what messages call a chunk."""
+        return f"{self.url}/{piece.path} chunk {piece.number}"
 
-    def _missing(self, piece: _Piece) -> str:
-        return (
+    def _place(self, piece: Piece, out: Any, data: memoryview | None) -> None:
+        if data is None:
+            raise self.missing(piece)
+        out[piece.to] = self.decoded(piece, data)[piece.take]
+
+    def decoded(self, piece: Piece, data: memoryview) -> NDArray[Any]:
+        """Return a chunk's values; `IntegrityError` where its bytes are damaged."""
+        return decode_chunk(data, piece.array.chunk, piece.array.dtype, self.place_of(piece))
+
+    def missing(self, piece: Piece) -> IntegrityError:
+        """Return the error that a chunk is not there."""
+        return IntegrityError(
             f"{self.url}/{piece.path}: chunk {piece.number} is missing, though the library says that its instance has "
             "that part; copy or ingest this library again"
         )
 
 
 @lru_cache(maxsize=16)
-def _reopened(url: str, options: bytes, digest: str) -> Store:
+def _reopened(objects: bytes, digest: str) -> Store:
     """Open the library that a task was sent, once a process."""
-    store = Store(locate(url, pickle.loads(options)))
+    store = Store(pickle.loads(objects))
     if store.digest != digest:
         raise IntegrityError(
-            f"{url}: the library has changed since it was opened (digest {store.digest}, was {digest}); open it again"
+            f"{store.url}: the library has changed since it was opened (digest {store.digest}, was {digest}); "
+            "open it again"
         )
     return store
 
 
-def open_store(url: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> Store:
-    """Open a library in one request.
+def open_store(
+    url: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None, *, cache: CacheChoice = None
+) -> Store:
+    """Open a library in one request, to be read by way of a cache where one is given, or the environment names one.
 
     Raises
     ------
@@ -246,7 +300,11 @@ def open_store(url: str | os.PathLike[str], storage_options: Mapping[str, Any] |
     FormatError
         What is there is no library, or one of a newer schema.
     """
-    return Store(locate(url, storage_options))
+    if cache is None and os.environ.get(CACHE_VARIABLE) and local_path(os.fspath(url)) is None:
+        from msl_store.store.caching import Cache
+
+        cache = Cache.from_environment()
+    return Store(cache.locate(url, storage_options) if cache else locate(url, storage_options))
 
 
 def _root_document(objects: Objects) -> dict[str, Any]:
@@ -274,11 +332,11 @@ def _why_not_there(objects: Objects) -> str:
     return f"{objects.url}: there is no library here ({ROOT} is missing); check the URL and the credentials"
 
 
-def _nodes(document: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, StoredArray]]:
+def _nodes(documents: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, StoredArray]]:
     """Return every group's attributes and every array's metadata from the consolidated metadata."""
     groups: dict[str, dict[str, Any]] = {}
     arrays: dict[str, StoredArray] = {}
-    for path, node in document["consolidated_metadata"]["metadata"].items():
+    for path, node in documents.items():
         if node["node_type"] == "group":
             groups[path] = node.get("attributes", {})
             continue
@@ -296,55 +354,3 @@ def _nodes(document: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], dict
             attributes=node.get("attributes", {}),
         )
     return groups, arrays
-
-
-def _axes(array: StoredArray, index: Sequence[Index]) -> list[NDArray[np.int64]]:
-    """Return the positions wanted along every dimension, checked against the array's extent."""
-    full = (*index, *(slice(None),) * (len(array.shape) - len(index)))
-    axes = []
-    for extent, dim, wanted in zip(array.shape, array.dims, full, strict=True):
-        # Not np.arange(extent)[wanted]: the rows of mesh/vertices are a billion, its gaps among them.
-        axis = np.arange(*wanted.indices(extent)) if isinstance(wanted, slice) else np.asarray(wanted, np.int64)
-        if len(axis) and (axis.min() < 0 or axis.max() >= extent):
-            raise UsageError(f"{array.path}: {dim} {int(axis.max())} is out of range; allowed: 0 to {extent - 1}")
-        axes.append(axis)
-    return axes
-
-
-def _pieces(
-    array: StoredArray, axes: Sequence[NDArray[np.int64]], out: NDArray[Any], present: NDArray[np.bool_] | None
-) -> Iterator[_Piece]:
-    """Cut what is wanted into chunks."""
-    grouped = [list(_by_chunk(axis, extent)) for axis, extent in zip(axes, array.chunk, strict=True)]
-    for groups in product(*grouped):
-        coordinates = [number for number, _, _ in groups]
-        if present is not None and not present[tuple(coordinates[: present.ndim])]:
-            continue
-        path, number = array.object_of(coordinates)
-        to, take = _outer([to for _, to, _ in groups]), _outer([take for _, _, take in groups])
-        yield _Piece(array, out, to, take, path, number)
-
-
-def _by_chunk(axis: NDArray[np.int64], extent: int) -> Iterable[tuple[int, Place, Place]]:
-    """Yield, for every chunk that an axis touches: its number, places in the output, places in the chunk."""
-    numbers = axis // extent
-    order = np.argsort(numbers, kind="stable")
-    edges = np.flatnonzero(np.diff(numbers[order], prepend=-1, append=-1))
-    for first, last in pairwise(edges.tolist()):
-        to = order[first:last]
-        number = int(numbers[to[0]])
-        yield number, _compact(to), _compact(axis[to] - number * extent)
-
-
-def _compact(places: NDArray[np.int64]) -> Place:
-    """Return a slice where the places are a run, which numpy copies faster."""
-    if len(places) == 1 or (np.diff(places) == 1).all():
-        return slice(int(places[0]), int(places[-1]) + 1)
-    return places
-
-
-def _outer(places: Sequence[Place]) -> tuple[Place, ...]:
-    """Return an index for the outer product of some places."""
-    if all(isinstance(place, slice) for place in places):
-        return tuple(places)
-    return np.ix_(*(np.arange(p.start, p.stop) if isinstance(p, slice) else p for p in places))

@@ -51,7 +51,7 @@ def decode_chunk(data: memoryview, shape: Sequence[int], dtype: np.dtype[Any], p
     IntegrityError
         The checksum does not match, or the chunk holds another number of bytes than `shape` needs.
     """
-    body = _verified(data, place)
+    body = verified(data, place)
     values = np.empty(shape, dtype)
     held = int.from_bytes(body[4:8], "little")
     if held != values.nbytes:
@@ -62,6 +62,11 @@ def decode_chunk(data: memoryview, shape: Sequence[int], dtype: np.dtype[Any], p
 
 def encode_shard(chunks: Sequence[bytes | None]) -> bytes:
     """Return a shard of chunks in C order; None is a chunk that is not there."""
+    return b"".join(shard_parts(chunks))
+
+
+def shard_parts(chunks: Sequence[bytes | memoryview | None]) -> list[bytes | memoryview]:
+    """Return what makes a shard one after the other, so that nothing is copied: its index, and the chunks there are."""
     index = np.full((len(chunks), 2), MISSING, "<u8")
     position = index.nbytes + CHECKSUM_BYTES
     for place, chunk in enumerate(chunks):
@@ -69,12 +74,12 @@ def encode_shard(chunks: Sequence[bytes | None]) -> bytes:
             index[place] = position, len(chunk)
             position += len(chunk)
     head = index.tobytes()
-    return b"".join([head, _checksum(head), *(chunk for chunk in chunks if chunk is not None)])
+    return [head, _checksum(head), *(chunk for chunk in chunks if chunk is not None)]
 
 
 def decode_index(data: memoryview, place: str) -> NDArray[np.uint64]:
     """Return a shard's index, shape (chunk, 2): offset and length; `MISSING` twice where there is no chunk."""
-    return np.frombuffer(_verified(data, place), "<u8").reshape(-1, 2)
+    return np.frombuffer(verified(data, place), "<u8").reshape(-1, 2)
 
 
 @contextmanager
@@ -98,7 +103,8 @@ def _checksum(data: Any) -> bytes:
     return int(google_crc32c.value(bytes(data))).to_bytes(CHECKSUM_BYTES, "little")
 
 
-def _verified(data: memoryview, place: str) -> memoryview:
+def verified(data: memoryview, place: str) -> memoryview:
+    """Return what precedes a CRC-32C; `IntegrityError` where the checksum does not match."""
     body, stored = data[:-CHECKSUM_BYTES], bytes(data[-CHECKSUM_BYTES:])
     if _checksum(body) != stored:
         raise IntegrityError(

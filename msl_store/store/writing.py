@@ -84,35 +84,37 @@ class BlockWriter:
             corner, body = (int(self._starts[path][row]), *(0,) * (values.ndim - 1)), values
         else:
             corner, body = (row, *(0,) * values.ndim), values[None]
-        for origin, chunk in _chunks(array, body):
+        for origin, chunk in chunks_of(body, array.chunk):
             if present is not None and not present[origin[1 : 1 + present.ndim]]:
                 continue
             position = [(c + o * n) // n for c, o, n in zip(corner, origin, array.chunk, strict=True)]
             self._add(array, position, encode_chunk(chunk))
 
     def _add(self, array: ArrayLayout, chunk: list[int], data: bytes) -> None:
-        per_shard = array.chunks_per_shard
-        name = "/".join(str(c // n) for c, n in zip(chunk, per_shard, strict=True))
-        number = int(np.ravel_multi_index([c % n for c, n in zip(chunk, per_shard, strict=True)], per_shard))
-        shard = self._objects.setdefault(f"{array.spec.path}/c/{name}", [None] * math.prod(per_shard))
+        path, number = array.object_of(chunk)
+        shard = self._objects.setdefault(path, [None] * math.prod(array.chunks_per_shard))
         shard[number] = data
 
     def objects(self) -> Iterator[tuple[str, bytes]]:
-        """Yield every stored object of the block as (path, bytes); one that would hold no instance is not made."""
-        for path, values in sorted(self._values.items()):
+        """Yield, and forget, every stored object as (path, bytes); one that would hold no instance is not made.
+
+        It must be whole: all of its instances that are there have been put.
+        """
+        for path in sorted(self._values):
+            values = self._values.pop(path)
             inner = "/0" * (values.ndim - 1)
             yield f"{path}/c/{self._block}{inner}", encode_chunk(values)
         for path in sorted(self._objects):
-            yield path, encode_shard(self._objects[path])
+            yield path, encode_shard(self._objects.pop(path))
 
 
-def _chunks(array: ArrayLayout, body: NDArray[Any]) -> Iterator[tuple[tuple[int, ...], NDArray[Any]]]:
-    """Yield (chunk number, values of the chunk's full extent) over an instance's values; beyond the edge are zeros."""
-    counts = [-(-extent // n) for extent, n in zip(body.shape, array.chunk, strict=True)]
+def chunks_of(body: NDArray[Any], chunk: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], NDArray[Any]]]:
+    """Yield (chunk number, values of the chunk's full extent) over some values; beyond their edge are zeros."""
+    counts = [-(-extent // n) for extent, n in zip(body.shape, chunk, strict=True)]
     for origin in np.ndindex(*counts):
-        part = body[tuple(slice(o * n, (o + 1) * n) for o, n in zip(origin, array.chunk, strict=True))]
-        if part.shape != array.chunk:
-            full = np.zeros(array.chunk, body.dtype)
+        part = body[tuple(slice(o * n, (o + 1) * n) for o, n in zip(origin, chunk, strict=True))]
+        if part.shape != chunk:
+            full = np.zeros(chunk, body.dtype)
             full[tuple(slice(0, extent) for extent in part.shape)] = part
             part = full
         yield origin, part
@@ -123,6 +125,14 @@ def column_object(array: ArrayLayout, values: NDArray[Any]) -> tuple[str, bytes]
     full = np.full(array.chunk, array.spec.fill, array.spec.dtype)
     full[tuple(slice(0, extent) for extent in values.shape)] = values
     return f"{array.spec.path}/c/{'/'.join('0' * len(array.chunk))}", encode_chunk(full)
+
+
+def compressors(dtype: np.dtype[Any]) -> list[Any]:
+    """Return zarr's codecs for what `encode_chunk` does to values of a type."""
+    from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
+
+    blosc = BloscCodec(typesize=dtype.itemsize, cname="zstd", clevel=LEVEL, shuffle=BloscShuffle.bitshuffle)
+    return [blosc, Crc32cCodec()]
 
 
 def metadata(
@@ -162,23 +172,13 @@ def metadata(
 
 def _create(group: Any, spec: ArraySpec, array: ArrayLayout) -> None:
     """Create one array's metadata in a zarr group."""
-    from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
-
     group.create_array(
         spec.path.partition("/")[2],
         shape=array.shape,
         dtype=spec.dtype,
         chunks=array.chunk,
         shards=None if array.shard is None else {"shape": array.shard, "index_location": "start"},
-        compressors=[
-            BloscCodec(
-                typesize=np.dtype(spec.dtype).itemsize,
-                cname="zstd",
-                clevel=LEVEL,
-                shuffle=BloscShuffle.bitshuffle,
-            ),
-            Crc32cCodec(),
-        ],
+        compressors=compressors(np.dtype(spec.dtype)),
         fill_value=spec.fill,
         dimension_names=spec.dims,
         attributes=spec.attributes,

@@ -13,7 +13,7 @@ from msl_store.store.objects import Parts, RangeFile, Request, locate_file, or_w
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from typing_extensions import Buffer
+    from msl_store.store.objects import Body
 
 
 class ZipBackend:
@@ -31,6 +31,7 @@ class ZipBackend:
             raise MissingError(
                 f"{url}: there is no such zip file; check the URL (to make one, zip a library in a folder)"
             ) from error
+        self.traffic = self._file.traffic
         self._lock = threading.Lock()
         try:
             self._zip = zipfile.ZipFile(self._file)
@@ -73,9 +74,9 @@ class ZipBackend:
         infos = (info for info in self._zip.infolist() if info.filename.startswith(root) and not info.is_dir())
         return sorted((info.filename.removeprefix(self._root), info.file_size) for info in infos)
 
-    def put(self, path: str, data: Buffer, *, create: bool) -> None:
+    def put(self, path: str, data: Body, *, create: bool) -> None:
         """Refuse: a zipped library is read-only."""
-        raise UsageError(f"{self._url}: a zipped library is read-only ({path}, {create=}, {len(bytes(data))} bytes)")
+        raise UsageError(f"{self._url}: a zipped library is read-only ({path}, {create=}, {type(data).__name__})")
 
     def delete(self, path: str) -> None:
         """Refuse: a zipped library is read-only."""

@@ -1,7 +1,6 @@
 """A dask cluster of separate worker processes simulates straight from a library on S3 and writes to S3.
 
-Shows that its bits are those of the synchronous scheduler, also when a worker is killed midway, and how the time falls
-from one worker process to two.
+Shows that its bits are those of the synchronous scheduler, also with a worker killed midway (`resimulate.py` times).
 
     python tests/benchmarks/cluster.py [--instances 256] [--json]
 """
@@ -65,8 +64,6 @@ def run(instances: int) -> dict[str, Any]:
         "blocks": len(images.chunks[0]),
         "images": count,
         "seconds": {name: round(value, 2) for name, value in seconds.items()},
-        "core_ms_per_image": round(1000 * seconds["1 worker processes"] / count, 2),
-        "two_processes_over_one": round(seconds["1 worker processes"] / seconds["2 worker processes"], 2),
         "workers_killed": len(killed),
         "objects_identical_to_synchronous": same,
     }

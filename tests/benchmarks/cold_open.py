@@ -159,6 +159,7 @@ def _columns(layout: Any, record: bytes, joined: Callable[..., Any], rng: np.ran
 
     columns: dict[str, Any] = {
         "instances/id": np.sort(rng.choice(np.arange(1, layout.instances * 21 // 20), layout.instances, replace=False)),
+        "instances/split": np.zeros(layout.instances, np.uint8),
         "instances/digest": rng.integers(0, 256, (layout.instances, 32), np.uint8),
         "instances/findings": np.frombuffer(b"[]", np.uint8),
         "images/rotation": np.zeros((3, 6, 3, 3)),

@@ -74,9 +74,11 @@ def centres(microscope: Microscope) -> np.ndarray:
     return (np.arange(128) + 0.5 - 64) * microscope.pixel_um
 
 
-def spline(emitters: np.ndarray, microscope: Microscope) -> np.ndarray:
-    """Sum the PSF of every emitter over every pixel by cubic splines."""
-    table, step = psf_table(emitters, microscope)
+def spline(
+    emitters: np.ndarray, microscope: Microscope, tabulated: tuple[np.ndarray, float] | None = None
+) -> np.ndarray:
+    """Sum the PSF of every emitter over every pixel by cubic splines; `tabulated` is what `psf_table` returns."""
+    table, step = tabulated or psf_table(emitters, microscope)
     filtered, at, low = spline_filter(table), centres(microscope), emitters[:, 2].min()
     image = np.zeros(128 * 128)
     for batch in np.array_split(emitters, math.ceil(len(emitters) / 100)):
@@ -113,18 +115,23 @@ def look_up(emitters: np.ndarray, microscope: Microscope) -> np.ndarray:
     return image
 
 
+def instance_emitters(folder: Path) -> np.ndarray:
+    """Place the published number of emitters on the mesh of a published instance, centred on their mean."""
+    lines = (folder / "raw_mesh.off").read_text().splitlines()
+    vertex_count, face_count, _ = map(int, lines[1].split())
+    vertices = np.loadtxt(lines[2 : 2 + vertex_count]) * VOXEL_UM
+    faces = np.loadtxt(lines[2 + vertex_count : 2 + vertex_count + face_count], dtype=np.int64)[:, 1:]
+    emitters = sample_emitters(vertices, faces, np.random.default_rng(0))
+    return emitters - emitters.mean(axis=0)
+
+
 def correlations() -> list[dict[str, Any]]:
     """Correlate noise-free published simulations of instance 1 with its images, where it is at hand."""
     if not INSTANCE.is_dir():
         return []
     import tifffile
 
-    lines = (INSTANCE / "raw_mesh.off").read_text().splitlines()
-    vertex_count, face_count, _ = map(int, lines[1].split())
-    vertices = np.loadtxt(lines[2 : 2 + vertex_count]) * VOXEL_UM
-    faces = np.loadtxt(lines[2 + vertex_count : 2 + vertex_count + face_count], dtype=np.int64)[:, 1:]
-    emitters = sample_emitters(vertices, faces, np.random.default_rng(0))
-    emitters -= emitters.mean(axis=0)
+    emitters = instance_emitters(INSTANCE)
     rows = []
     for name, file in FILES.items():
         rotations = np.array([published_rotation(name, view) for view in SIMULATED_ORDER])

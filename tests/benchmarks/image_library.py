@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,7 @@ from msl_store.schema import MICROSCOPES, VIEWS
 from msl_store.store import BlockWriter, Publication, commit_block, joined, locate
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    import argparse
 
     from numpy.typing import NDArray
 
@@ -52,6 +53,24 @@ def write_image_library(folder: Path, instances: int, *, seed: int = 0) -> None:
             "images": {"microscopes": [PRESETS[name].to_dict() for name in MICROSCOPES], "views": list(VIEWS)},
         }
         publication.publish(columns, attributes, groups)
+
+
+def add_options(parser: argparse.ArgumentParser, *, instances: int) -> None:
+    """Let the command line choose the library, and how scattered images of it are read and timed."""
+    parser.add_argument("--instances", type=int, default=instances)
+    parser.add_argument("--count", type=int, default=256)
+    parser.add_argument("--delay-ms", type=float, default=30.0)
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, help="a library of images that an earlier run left here, or leaves now")
+
+
+def chosen_library(options: argparse.Namespace, work: Path) -> Path:
+    """Return the folder of the library that the command line chose, written now where it is not there."""
+    folder: Path = options.folder or work / "images.zarr"
+    if not (folder / "zarr.json").is_file():
+        write_image_library(folder, options.instances)
+    return folder
 
 
 def made_up_images(rng: np.random.Generator) -> NDArray[np.uint16]:

@@ -71,6 +71,7 @@ def core_time(zips: list[str], count: int) -> list[dict[str, Any]]:
     The steps are timed by wrapping the functions that do them; the work itself is that of an ingest.
     """
     import ingest.archive as archive
+    import ingest.block as block
     import ingest.repack as repack
     from msl_store import store
     from msl_store.store import writing
@@ -97,17 +98,17 @@ def core_time(zips: list[str], count: int) -> list[dict[str, Any]]:
         (archive, "read_ply", "parse PLY"),
         (archive, "read_npz", "parse NPZ"),
         (archive, "read_tiff", "decode TIFF"),
-        (repack, "measure", "morphometrics"),
-        (repack, "instance_digest", "SHA-256"),
+        (block, "measure", "morphometrics"),
+        (block, "instance_digest", "SHA-256"),
         (writing, "encode_chunk", "blosc, CRC-32C"),
-        (repack, "commit_block", "join shards, write"),
+        (block, "commit_block", "join shards, write"),
     ):
         wrap(module, name, step)
     memory = store.locate("memory://core-time")
-    repack.ingest_block(source, entries, sorted({entry.origin for entry in entries}), layout, memory, 0)  # compiles
+    block.ingest_block(source, entries, sorted({entry.origin for entry in entries}), layout, memory, 0)  # compiles
     taken.clear()
     began, began_wall = time.process_time(), time.perf_counter()
-    repack.ingest_block(source, entries, sorted({entry.origin for entry in entries}), layout, memory, 0)
+    block.ingest_block(source, entries, sorted({entry.origin for entry in entries}), layout, memory, 0)
     everything, wall = time.process_time() - began, time.perf_counter() - began_wall
     steps = {**taken, "the rest": everything - sum(taken.values()), "all (wall)": wall}
     return [{"step": step, "ms an instance": seconds / len(entries) * 1e3} for step, seconds in steps.items()]

@@ -44,11 +44,16 @@ def fresh(work: Callable[..., T], *arguments: Any) -> T:
         return pool.submit(work, *arguments).result()
 
 
-def side_by_side(actions: Mapping[str, Callable[[], Callable[[], object]]], repeat: int) -> dict[str, list[float]]:
+def side_by_side(
+    actions: Mapping[str, Callable[[], Callable[[], object]]],
+    repeat: int,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, list[float]]:
     """Time some actions in turn, `repeat` rounds of all of them, every round in another order.
 
     Whatever slows the machine for a while so slows all of them. An action is a function that prepares, untimed, and
-    returns the function to time.
+    returns the function to time. `clock` may be `time.process_time` to count what processors did.
     """
     seconds: dict[str, list[float]] = {name: [] for name in actions}
     names = list(actions)
@@ -56,9 +61,9 @@ def side_by_side(actions: Mapping[str, Callable[[], Callable[[], object]]], repe
         first = turn % len(names)
         for name in names[first:] + names[:first]:
             action = actions[name]()
-            began = time.perf_counter()
+            began = clock()
             action()
-            seconds[name].append(time.perf_counter() - began)
+            seconds[name].append(clock() - began)
     return seconds
 
 

@@ -25,7 +25,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.image_library import write_image_library
+from benchmarks.image_library import add_options, chosen_library
 from benchmarks.measuring import Goal, ratio, show, side_by_side
 from servers.proxy import DelayProxy
 from servers.web import WebServer
@@ -191,17 +191,10 @@ def main() -> None:
     """Build the library, serve it, time, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--instances", type=int, default=1024)
-    parser.add_argument("--count", type=int, default=256)
-    parser.add_argument("--delay-ms", type=float, default=30.0)
-    parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, help="a library of images that an earlier run left here, or leaves now")
+    add_options(parser, instances=1024)
     options = parser.parse_args()
     with ExitStack() as held:
-        folder = options.folder or Path(held.enter_context(tempfile.TemporaryDirectory())) / "images.zarr"
-        if not (folder / "zarr.json").is_file():
-            write_image_library(folder, options.instances)
+        folder = chosen_library(options, Path(held.enter_context(tempfile.TemporaryDirectory())))
         web = held.enter_context(WebServer(folder.parent))
         proxy = held.enter_context(DelayProxy(web.url, delay_s=options.delay_ms / 1e3))
         rows, goals = measure(options, folder, f"{proxy.url}/{folder.name}")

@@ -57,7 +57,7 @@ def measured(folder: Path) -> dict[str, float]:
     library = msl.open(folder / "library.zarr")
     rules: dict[str, Any] = {"field_um": 16, "depth_um": 5, "seed": 1}
     scene = scenes.compose(library, library.ids, overlap="forbid", **rules)
-    motion = scenes.Motion(drift_um=(0.05, 0, 0), spin_deg=2, wander_um=0.3, deformation_um=0.1, bleaching=0.02)
+    motion = scenes.Motion(drift_um=(0.05, 0, 0), spin_deg=2, wander_um=0.3, deformation_um=0.1)
     lapse = scenes.timelapse(scene, "conf2", motion, FRAMES)
     truth = scenes.timelapse_truth(scene, "conf2", motion, FRAMES)
     labels = {"cells": truth.labels.sel(rule="silhouette")}

@@ -100,3 +100,25 @@ def cross(u: Sequence[Fraction], v: Sequence[Fraction]) -> list[Fraction]:
 def dot(u: Sequence[Fraction], v: Sequence[Fraction]) -> Fraction:
     """Return the scalar product."""
     return u[0] * v[0] + u[1] * v[1] + u[2] * v[2]
+
+
+def exact_squared_distance(vertices: NDArray[Any], faces: NDArray[Any], point: NDArray[Any]) -> Fraction:
+    """Return the squared distance of a point from the nearest of all faces in rational arithmetic."""
+    origin = [Fraction(float(x)) for x in point]
+    found = []
+    for face in faces:
+        a, b, c = ([Fraction(float(x)) - o for x, o in zip(vertices[i], origin, strict=True)] for i in face)
+        found += [_to_segment(p, q) for p, q in ((a, b), (b, c), (c, a))]
+        normal = cross([q - p for p, q in zip(a, b, strict=True)], [q - p for p, q in zip(a, c, strict=True)])
+        if any(normal) and all(dot(normal, cross(p, q)) >= 0 for p, q in ((a, b), (b, c), (c, a))):
+            found.append(dot(normal, a) ** 2 / dot(normal, normal))
+    return min(found)
+
+
+def _to_segment(start: Sequence[Fraction], end: Sequence[Fraction]) -> Fraction:
+    """Return the squared distance of the origin from a segment."""
+    along = [q - p for p, q in zip(start, end, strict=True)]
+    length = dot(along, along)
+    part = min(max(-dot(start, along) / length, Fraction(0)), Fraction(1)) if length else Fraction(0)
+    nearest = [p + part * d for p, d in zip(start, along, strict=True)]
+    return dot(nearest, nearest)

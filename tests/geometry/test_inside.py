@@ -9,7 +9,7 @@ from solids import Solid, box, exact_winding, sphere, staircase, together, torus
 
 from ingest.formats import read_off
 from msl_store.errors import UsageError
-from msl_store.geometry.inside import inside, winding_number
+from msl_store.geometry.inside import inside, inside_open, winding_number
 from msl_store.shapes import denormalize
 
 TETRAHEDRON = np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [0, 3, 2]])
@@ -65,19 +65,22 @@ def test_a_staircase_contains_its_voxels_and_their_inner_corners(mask, shift):
     assert not found[~some].any()
 
 
+def solid_angles(vertices, faces, points):
+    """The generalized winding number by summing solid angles: van Oosterom & Strackee, IEEE TBME 30, 125 (1983)."""
+    a, b, c = (vertices[faces[:, k]] - points[:, np.newaxis] for k in range(3))
+    la, lb, lc = (np.linalg.norm(v, axis=2) for v in (a, b, c))
+    numerator = np.einsum("pfi,pfi->pf", a, np.cross(b, c))
+    ab, bc, ca = (np.einsum("pfi,pfi->pf", u, v) for u, v in ((a, b), (b, c), (c, a)))
+    return 2 * np.arctan2(numerator, la * lb * lc + ab * lc + bc * la + ca * lb).sum(axis=1) / (4 * np.pi)
+
+
 @pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0), (2, 0, 1), (1, 0, 2)])
 def test_the_solid_angle_formula_agrees_on_a_sphere_of_any_orientation(order):
     vertices, faces = sphere(1.0, 3)
     vertices = (vertices * [1.0, 0.7, 0.4])[:, order]
     points = np.random.default_rng(5).uniform(-1.1, 1.1, (3000, 3))
-    a, b, c = (vertices[faces[:, k]] - points[:, np.newaxis] for k in range(3))
-    la, lb, lc = (np.linalg.norm(v, axis=2) for v in (a, b, c))
-    # Van Oosterom & Strackee, IEEE Trans. Biomed. Eng. 30, 125 (1983).
-    numerator = np.einsum("pfi,pfi->pf", a, np.cross(b, c))
-    ab, bc, ca = (np.einsum("pfi,pfi->pf", u, v) for u, v in ((a, b), (b, c), (c, a)))
-    angle = 2 * np.arctan2(numerator, la * lb * lc + ab * lc + bc * la + ca * lb).sum(axis=1)
     counts = winding_number(vertices, faces, points)
-    assert np.array_equal(counts, np.rint(angle / (4 * np.pi)))
+    assert np.array_equal(counts, np.rint(solid_angles(vertices, faces, points)))
     assert set(counts.tolist()) == {0, -1 if order == (1, 0, 2) else 1}
 
 
@@ -132,11 +135,47 @@ def test_points_that_are_not_finite_and_flat_meshes_and_no_faces_have_no_inside(
 
 
 @pytest.mark.parametrize("damage", ["hole", "turned face"])
-def test_an_open_mesh_is_refused(damage):
+def test_an_open_mesh_is_refused_unless_an_estimate_is_asked_for(damage):
     vertices, faces = sphere(1.0, 2)
     faces = faces[1:] if damage == "hole" else np.concatenate([faces[:1, ::-1], faces[1:]])
     with pytest.raises(UsageError, match=r"is open: .*close the holes"):
         inside(vertices, faces, [[0.0, 0.0, 0.0]])
+    assert inside(vertices, faces, [[0.0, 0.0, 0.0], [2.0, 0.0, 0.0]], open_ok=True).tolist() == [True, False]
+
+
+@given(st.integers(0, 10**6), st.floats(0.0, 0.6), st.booleans())
+@settings(max_examples=30, deadline=None)
+def test_an_open_mesh_is_answered_as_by_the_sum_of_solid_angles(seed, missing, turned):
+    rng = np.random.default_rng(seed)
+    vertices, faces = torus(3.0, 1.0, 24, 12)
+    faces = faces[rng.random(len(faces)) >= missing]
+    faces = faces[:, ::-1] if turned else faces
+    points = rng.uniform(-4.2, 4.2, (200, 3)) * [1, 1, 0.3]
+    expected = np.abs(solid_angles(vertices, faces, points))
+    # The sum over clusters of far faces is off by less than this.
+    clear = np.abs(expected - 0.5) > 0.02
+    found = inside_open(vertices, faces, points)
+    assert np.array_equal(found[clear], (expected >= 0.5)[clear])
+
+
+def test_with_a_tenth_of_its_faces_gone_a_mesh_holds_nearly_the_same_points():
+    vertices, faces = torus(3.0, 1.0, 120, 60)
+    points = np.random.default_rng(6).uniform(-4.2, 4.2, (20_000, 3)) * [1, 1, 0.3]
+    whole = inside(vertices, faces, points)
+    assert np.array_equal(inside_open(vertices, faces, points), whole)
+    holed = faces[np.random.default_rng(7).random(len(faces)) > 0.1]
+    found = inside_open(vertices, holed, points)
+    assert np.array_equal(inside_open(vertices, holed[:, ::-1], points), found)
+    assert np.array_equal(inside(vertices, holed, points, open_ok=True), found)
+    assert (found & whole).sum() / (found | whole).sum() > 0.999
+
+
+def test_points_that_are_not_finite_are_outside_an_open_mesh_too():
+    vertices, faces = sphere(1.0, 2)
+    points = [[np.nan, 0.0, 0.0], [0.0, 0.0, 0.0], [np.inf, 0.0, 0.0]]
+    assert inside_open(vertices, faces[3:], points).tolist() == [False, True, False]
+    assert not inside_open(vertices, faces[:0], points).any()
+    assert inside_open(vertices, faces, np.empty((0, 3))).shape == (0,)
 
 
 def test_points_and_meshes_of_other_shapes_are_refused():

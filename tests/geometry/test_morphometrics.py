@@ -9,7 +9,8 @@ from solids import box, sphere, together, torus
 from ingest.formats import read_off
 from msl_store.errors import UsageError
 from msl_store.geometry.meshing import mesh_of_field
-from msl_store.geometry.morphometrics import measure
+from msl_store.geometry.morphometrics import measure, measure_solid
+from msl_store.geometry.surface import sample_surface
 
 
 def test_a_sphere_converges_with_the_square_of_its_edges():
@@ -126,6 +127,65 @@ def test_nothing_to_measure_and_impossible_voxels_are_refused():
     for edge in (0.0, -1.0, math.nan, math.inf):
         with pytest.raises(UsageError, match=r"a voxel's edge is .* allowed is a positive length"):
             measure(vertices, faces, voxel_um=edge)
+
+
+def test_an_ellipsoid_has_its_own_axes_in_any_orientation():
+    turn = np.linalg.qr(np.random.default_rng(9).normal(size=(3, 3)))[0]
+    vertices, faces = sphere(1.0, 5)
+    vertices = vertices * [5.0, 2.0, 3.0] @ turn + [40.0, -7.0, 3.0]
+    faces = faces if np.linalg.det(turn) > 0 else faces[:, ::-1]
+    found = measure_solid(vertices, faces, voxel_um=0.1)
+    assert found.centroid_um == pytest.approx((4.0, -0.7, 0.3))
+    assert found.axis_lengths_um == pytest.approx((1.0, 0.6, 0.4), rel=2e-3)
+    assert np.abs(np.array(found.axes) @ turn.T) == pytest.approx(np.eye(3)[[0, 2, 1]], abs=1e-6)
+    assert (np.array(found.axes)[np.arange(3), np.abs(found.axes).argmax(axis=1)] > 0).all()
+    assert found.max_radius_um == pytest.approx(0.5)
+    inwards = measure_solid(vertices, faces[:, ::-1], voxel_um=0.1)
+    assert inwards.axes == pytest.approx(np.array(found.axes))
+    assert inwards.axis_lengths_um == pytest.approx(found.axis_lengths_um)
+
+
+def test_a_box_and_a_torus_have_the_moments_of_their_volume():
+    found = measure_solid(*box((2, 3, 6), (-1, 0, 5)), voxel_um=1.0)
+    assert found.centroid_um == pytest.approx((0.0, 1.5, 8.0))
+    # The variance of a side s is s^2 / 12.
+    assert found.axis_lengths_um == pytest.approx(tuple(2 * s * math.sqrt(5 / 12) for s in (6, 3, 2)))
+    assert found.axes == pytest.approx(np.eye(3)[::-1])
+    assert found.max_radius_um == pytest.approx(3.5)
+    ring = measure_solid(*torus(3.0, 1.0, 200, 100), voxel_um=1.0)
+    # A torus about axis 2: variances (4 R^2 + 3 r^2) / 8 twice, and r^2 / 4.
+    assert ring.axis_lengths_um == pytest.approx(
+        (2 * math.sqrt(5 * 39 / 8), 2 * math.sqrt(5 * 39 / 8), math.sqrt(5)), rel=1e-3
+    )
+    assert ring.axes[2] == pytest.approx((0.0, 0.0, 1.0), abs=1e-9)
+
+
+def test_the_mean_radius_is_that_of_points_drawn_on_the_surface():
+    ball = measure_solid(*sphere(2.0, 5, (9, 9, 9)), voxel_um=1.0)
+    assert (ball.mean_radius_um, ball.max_radius_um) == pytest.approx((2.0, 2.0), rel=1e-3)
+    vertices, faces = torus(3.0, 1.0, 40, 20)
+    vertices = vertices * [1.0, 2.0, 0.5]
+    points, _ = sample_surface(vertices, faces, 400_000, np.random.default_rng(2))
+    found = measure_solid(vertices, faces, voxel_um=1.0)
+    distances = np.linalg.norm(points - found.centroid_um, axis=1)
+    assert found.mean_radius_um == pytest.approx(distances.mean(), abs=4 * distances.std() / math.sqrt(len(points)))
+
+
+def test_solids_add_up_and_cavities_count_against_them():
+    hollow = together(box((4, 4, 4)), (box((2, 2, 1), (1, 1, 2))[0], box()[1][:, ::-1]))
+    found = measure_solid(*hollow, voxel_um=1.0)
+    # The box without the cavity: 64 at 2 less 4 at 2.5.
+    assert found.centroid_um == pytest.approx((2.0, 2.0, (128 - 10) / 60))
+
+
+def test_an_open_or_flat_mesh_has_no_solid():
+    vertices, faces = box()
+    for solid in ((vertices, faces[1:]), (vertices * [1, 1, 0], faces)):
+        found = measure_solid(*solid)
+        assert np.isnan([*found.centroid_um, *found.axes[0], *found.axis_lengths_um]).all()
+        assert math.isnan(found.mean_radius_um)
+    with pytest.raises(UsageError, match=r"without faces has nothing to measure"):
+        measure_solid(vertices, faces[:0])
 
 
 def test_instance_1_is_watertight_and_of_known_size(instance_1):

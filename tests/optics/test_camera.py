@@ -5,7 +5,7 @@ from scipy.stats import chisquare, poisson
 from msl_store.errors import UsageError
 from msl_store.optics.camera import OFFSET_RANGE, PEAK_RANGE, published_counts
 
-FLAT = {"offset_range": (60, 61), "peak_range": (220, 221)}
+FLAT = {"levels": (60, 220)}
 RAMP = np.tile(np.linspace(0, 3.7, 128), (128, 1))
 
 
@@ -54,10 +54,8 @@ def test_a_shared_field_is_the_same_in_every_image_and_call():
     alone = published_counts(images[1], np.random.default_rng(5), noise_rng=np.random.default_rng(7), **FLAT)
     np.testing.assert_array_equal(together[1], alone)
     dark = [
-        published_counts(
-            images[1], np.random.default_rng(0), noise_rng=np.random.default_rng(7), offset_range=(o, o + 1)
-        )
-        for o in (25, 65)
+        published_counts(images[1], np.random.default_rng(0), noise_rng=np.random.default_rng(7), levels=(level, 220))
+        for level in (25, 65)
     ]
     assert np.corrcoef(dark[0].ravel(), dark[1].ravel())[0, 1] > 0.99
 
@@ -73,6 +71,34 @@ def test_images_must_be_images(bad):
         published_counts(bad, np.random.default_rng(0))
 
 
-def test_ranges_must_ascend():
-    with pytest.raises(UsageError, match="must be ascending half-open ranges"):
-        published_counts(RAMP, np.random.default_rng(0), offset_range=(60, 60))
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"levels": (60, 60)}, r"levels \(60, 60\) must be an offset and a higher peak, 0 to 32768"),
+        ({"levels": (-1, 60)}, "levels"),
+        ({"levels": (20, 2**16)}, "levels"),
+        ({"brightest": 0.0}, r"brightest is 0\.0, but must be a number above 0"),
+    ],
+)
+def test_levels_and_scale_must_make_sense(options, message):
+    with pytest.raises(UsageError, match=message):
+        published_counts(RAMP, np.random.default_rng(0), **options)
+
+
+def test_images_of_one_scale_keep_their_proportions():
+    scale = {"levels": (60, 220), "brightest": float(RAMP.max())}
+    dim, same, bright = (published_counts(RAMP * share, np.random.default_rng(8), **scale) for share in (0.25, 1, 40))
+    np.testing.assert_array_equal(same, published_counts(RAMP, np.random.default_rng(8), levels=(60, 220)))
+    assert dim[:, -1].mean() == pytest.approx(60 + 160 / 4, abs=5 * np.sqrt(100 / 128))
+    assert bright[:, -1].mean() == pytest.approx(60 + 160 * 40, abs=5 * np.sqrt(6460 / 128))
+    assert bright[:, -1].var() == pytest.approx(6460, rel=0.6)
+    far = published_counts(RAMP * 1e6, np.random.default_rng(8), **scale)
+    assert int(far.max()) == pytest.approx(2**15, abs=6 * 2**7.5)
+
+
+@pytest.mark.parametrize("level", [511, 512, 700, 20_000])
+def test_high_levels_are_poisson_too(level):
+    counts = published_counts(np.ones((200, 200)), np.random.default_rng(9), levels=(level - 1, level))
+    edges = poisson.ppf(np.linspace(0.1, 0.9, 9), level)
+    observed = np.bincount(np.searchsorted(edges, counts.ravel()), minlength=10)
+    assert chisquare(observed, np.diff([0, *poisson.cdf(edges, level), 1]) * counts.size).pvalue > 1e-3

@@ -107,12 +107,12 @@ def test_a_camera_survives_json_and_is_frozen():
     ("field", "value", "message"),
     [
         ("chip", "ccd", "chip is 'ccd', but must be one of scmos, emccd"),
-        ("quantum_efficiency", 1.2, r"quantum_efficiency is 1\.2, but must be at most 1"),
+        ("quantum_efficiency", 1.2, r"quantum_efficiency is 1\.2, but must be a number above 0 and at most 1"),
         ("exposure_s", 0, "exposure_s is 0, but must be a number above 0"),
-        ("background_photons", -1, "background_photons is -1, but must be a number, 0 or more"),
+        ("background_photons", -1, "background_photons is -1, but must be a number of at least 0"),
         ("offset_counts", float("nan"), "offset_counts is nan"),
         ("bit_depth", 17, "bit_depth is 17, but must be an integer from 1 to 16"),
-        ("em_gain", 20, r"em_gain is 20\.0, but must be 1, or more on an emccd chip"),
+        ("em_gain", 20, r"em_gain is 20\.0, but must be 1 but on an emccd chip"),
         ("source", 3, "source is 3, but must be a text"),
     ],
 )

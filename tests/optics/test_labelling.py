@@ -72,6 +72,14 @@ def test_blinking_is_stationary_with_its_duty_cycle():
     assert covariance[1] / covariance[0] == pytest.approx(np.exp(-3 * (1 / 2 + 1 / 6)), abs=0.02)
 
 
+def test_a_frame_does_not_depend_on_which_are_asked_for():
+    labelling = Labelling(on_frames=1.5, off_frames=4.0, bleach_frames=6.0, brightness_spread=0.5)
+    film = brightness_of(labelling, 300, rng(), frames=9)
+    for frames in (4, range(2, 5), range(8, 9)):
+        rows = range(frames) if isinstance(frames, int) else frames
+        np.testing.assert_array_equal(brightness_of(labelling, 300, rng(), frames=frames), film[rows.start : rows.stop])
+
+
 def test_bleaching_is_exponential_and_for_good():
     trace = brightness_trace(50_000, 10, rng(), bleach_frames=4.0)
     edges = np.arange(11)
@@ -106,7 +114,7 @@ def test_a_labelling_survives_json():
     ("values", "message"),
     [
         ({"where": "cristae"}, "where is 'cristae', but must be one of surface, volume, both"),
-        ({"per_um3": -1}, "per_um3 is -1, but must be a number, 0 or more"),
+        ({"per_um3": -1}, "per_um3 is -1, but must be a number of at least 0"),
         ({"bleach_frames": 0}, "bleach_frames is 0, but must be a number above 0, or None"),
         ({"on_frames": 2}, r"on_frames and off_frames is \(2\.0, None\), but must be both given, or neither"),
     ],
@@ -121,5 +129,6 @@ def test_open_meshes_and_absurd_densities_are_refused():
         label(VERTICES, FACES[:-1], Labelling(where="volume"), rng())
     with pytest.raises(UsageError, match="at most 1000000000 can be"):
         label(VERTICES, FACES, Labelling(where="volume", per_um3=1e12), rng())
-    with pytest.raises(UsageError, match="frames is 0"):
-        brightness_of(Labelling(), 3, rng(), frames=0)
+    for frames in (0, range(3, 3), range(-1, 2), range(0, 4, 2)):
+        with pytest.raises(UsageError, match="must be 1 or more, or a range"):
+            brightness_of(Labelling(), 3, rng(), frames=frames)

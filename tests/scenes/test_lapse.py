@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import msl_store as msl
+from msl_store.optics.instruments import INSTRUMENTS
+from msl_store.optics.labelling import Labelling
 from msl_store.scenes import (
     Motion,
     Scene,
@@ -26,12 +28,18 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
-MOTION = Motion(drift_um=(0.1, 0.05, 0), spin_deg=3, wander_um=0.2, deformation_um=0.1, bleaching=0.1, seed=2)
+MOTION = Motion(drift_um=(0.1, 0.05, 0), spin_deg=3, wander_um=0.2, deformation_um=0.1, seed=2)
+SHINING = Labelling(bleach_frames=6.0, on_frames=2.0, off_frames=1.0, brightness_spread=0.3)
 
 
 @pytest.fixture(scope="module")
 def scene(library: msl.Library) -> Scene:
     return compose(library, library.ids[:3], field_um=4, seed=1)
+
+
+@pytest.fixture(scope="module")
+def shining(library: msl.Library) -> Scene:
+    return compose(library, library.ids[:3], field_um=4, seed=1, labelling=SHINING)
 
 
 def test_is_lazy_with_a_few_tasks_a_frame(scene: Scene) -> None:
@@ -64,23 +72,44 @@ def test_frame_0_equals_the_still_scene(scene: Scene) -> None:
         np.testing.assert_array_equal(lapse.values[0], render(scene, "conf2", noise=noise, seed=5).values)
 
 
-def test_every_frame_is_the_image_of_its_scene(scene: Scene) -> None:
-    lapse = timelapse(scene, "epi1", MOTION, [2, 5], noise=False)
-    for number in (2, 5):
-        still = render(moved(scene, MOTION, number), "epi1", noise=False)
+def test_every_frame_is_the_image_of_its_scene(shining: Scene) -> None:
+    lapse = timelapse(shining, "epi1", MOTION, [2, 40], noise=False)
+    for number in (2, 40):
+        still = render(moved(shining, MOTION, number), "epi1", noise=False)
         np.testing.assert_array_equal(lapse.sel(frame=number).values, still.values)
 
 
-def test_bleaching_is_exact_and_shows_in_the_counts(scene: Scene) -> None:
-    fading = Motion(bleaching=0.2)
-    photons = timelapse(scene, "epi1", fading, 6, noise=False).values
-    for number, image in enumerate(photons):
-        np.testing.assert_allclose(image, photons[0] * 0.8**number, rtol=1e-6)
-    counts = timelapse(scene, "epi1", fading, 6).values.astype(float)
+def test_bleaching_shows_in_photons_and_counts(library: msl.Library) -> None:
+    fading = compose(library, library.ids[:3], field_um=4, seed=1, labelling=Labelling(bleach_frames=5.0))
+    bright = fading.brightness(range(6)).mean(axis=1)
+    assert bright[5] / bright[0] == pytest.approx(np.exp(-1), abs=0.05)
+    photons = timelapse(fading, "epi1", Motion(), 6, noise=False).values
+    np.testing.assert_allclose(photons.sum(axis=(1, 2)) / photons[0].sum(), bright / bright[0], rtol=0.02)
+    counts = timelapse(fading, "epi1", Motion(), 6).values.astype(float)
     design = np.stack([np.ones(photons[0].size), photons[0].ravel()], axis=1)
-    slopes = [np.linalg.lstsq(design, image.ravel(), rcond=None)[0][1] for image in counts]
+    slopes, shares = (
+        [np.linalg.lstsq(design, image.ravel(), rcond=None)[0][1] for image in film] for film in (counts, photons)
+    )
     # the noise of a slope is 0.4 % here; levels are whole numbers
-    np.testing.assert_allclose(slopes, slopes[0] * 0.8 ** np.arange(6), rtol=0.03)
+    np.testing.assert_allclose(np.array(slopes) / slopes[0], shares, rtol=0.05)
+
+
+def test_a_blinking_film_is_the_same_in_any_selection_and_scheduler(shining: Scene) -> None:
+    film = timelapse(shining, "widefield-100x-oil", MOTION, 40, seed=5)
+    chosen = timelapse(shining, "widefield-100x-oil", MOTION, [35, 3], seed=5)
+    np.testing.assert_array_equal(chosen.compute(scheduler="processes").values, film.isel(frame=[35, 3]).values)
+    np.testing.assert_array_equal(film.isel(frame=0).values, render(shining, "widefield-100x-oil", seed=5).values)
+
+
+def test_a_camera_counts_the_photons_of_its_budget(scene: Scene) -> None:
+    optics = INSTRUMENTS["widefield-100x-oil"]
+    photons = render(scene, optics, noise=False).values
+    counts = [render(scene, optics, seed=seed).values.astype(float) for seed in range(20)]
+    gain = optics.camera.quantum_efficiency / optics.camera.electrons_per_count
+    expected = optics.camera.offset_counts + photons * gain
+    variance = photons * gain / optics.camera.electrons_per_count + 1.6**2 / optics.camera.electrons_per_count**2
+    assert np.abs(np.mean(counts, axis=0) - expected).mean() < 2 * np.sqrt(variance.mean() / 20)
+    assert photons.sum() == pytest.approx(len(scene.emitters_um) * optics.camera.photons_per_emitter, rel=0.15)
 
 
 def test_drift_moves_the_image_by_the_stated_um(scene: Scene) -> None:

@@ -1,4 +1,4 @@
-"""Motion: frame 0 is at rest, drift and bleaching are exact, paths are smooth, space does not fold."""
+"""Motion: frame 0 is at rest, drift is exact, paths are smooth, space does not fold."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ EVERYTHING = Motion(
     tumble_deg=20,
     deformation_um=0.07,
     deformation_length_um=1.5,
-    bleaching=0.02,
     seed=3,
 )
 
@@ -36,7 +35,7 @@ def test_frame_0_is_the_scene_at_rest_to_the_bit() -> None:
 
 def test_a_frame_needs_none_before_it_and_comes_out_the_same() -> None:
     scene = two_spheres()
-    one, other = moved(scene, EVERYTHING, 7), moved(scene, Motion(**EVERYTHING.to_dict()), 7)
+    one, other = moved(scene, EVERYTHING, 7), moved(scene, Motion.from_dict(EVERYTHING.to_dict()), 7)
     assert one.digest == other.digest
     assert one.origin == scene.origin
     for a, b in zip(one.placed, other.placed, strict=True):
@@ -123,7 +122,6 @@ def test_emitters_stay_on_the_surface(library: msl.Library) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"bleaching": 1.5}, "bleaching"),
         ({"wander_um": -1}, "wander_um"),
         ({"drift_um": (1, 2)}, "drift_um"),
         ({"spin_axis": (0, 0, 0)}, "spin_axis"),
@@ -131,6 +129,7 @@ def test_emitters_stay_on_the_surface(library: msl.Library) -> None:
         ({"correlation_frames": 0}, "correlation_frames"),
         ({"spin_deg": float("nan")}, "spin_deg"),
         ({"seed": -1}, "seed -1"),
+        ({"seed": 0.5}, "seed 0.5"),
     ],
 )
 def test_bad_motions_say_what_is_allowed(arguments: dict, message: str) -> None:

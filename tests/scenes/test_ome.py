@@ -32,7 +32,7 @@ def places(group: Any, axis: int, level: int = 0) -> np.ndarray:
 
 
 def test_a_time_lapse_with_labels_is_valid_and_reads_back(scene: Scene, tmp_path: Path) -> None:
-    motion, planes = Motion(drift_um=(0.1, 0, 0), bleaching=0.05), [-0.4, 0.0, 0.4]
+    motion, planes = Motion(drift_um=(0.1, 0, 0)), [-0.4, 0.0, 0.4]
     lapse = timelapse(scene, "epi1", motion, 3, z=planes, interval_s=2.5)
     truth = timelapse_truth(scene, "epi1", motion, 3)
     labels = {"silhouette": truth.labels.sel(rule="silhouette"), "volume": label_volume(scene, (0.2, 0.1, 0.1))}

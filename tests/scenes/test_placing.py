@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ from shapes_source import ShapesSource
 import msl_store as msl
 from ingest.repack import ingest
 from msl_store.geometry.inside import inside
+from msl_store.optics.labelling import Labelling
 from msl_store.scenes import Scene, compose, label_volume, masks, recompose
 from msl_store.store import locate
 
@@ -54,6 +56,29 @@ def test_a_scene_survives_json(library: msl.Library) -> None:
     del values["seed"]
     with pytest.raises(msl.UsageError, match="seed"):
         recompose(library, values)
+
+
+def test_a_labelled_scene_survives_json_and_keeps_its_poses(library: msl.Library) -> None:
+    labelling = Labelling(where="volume", per_um3=300, on_frames=2, off_frames=3)
+    one = compose(library, library.ids[:3], field_um=6, seed=SEED, labelling=labelling)
+    assert same(one, recompose(library, json.loads(json.dumps(one.to_dict()))))
+    plain = compose(library, library.ids[:3], field_um=6, seed=SEED)
+    assert one.digest != plain.digest
+    for item, other in zip(one.placed, plain.placed, strict=True):
+        np.testing.assert_array_equal(item.vertices_um, other.vertices_um)
+        assert inside(item.vertices_um, item.faces, item.emitters_um).all()
+        assert len(item.emitters_um) > 10
+    np.testing.assert_array_equal(one.brightness(range(5))[3:4], one.brightness(range(3, 4)))
+    first = replace(one, placed=one.placed[1:2])
+    start = len(one.placed[0].emitters_um)
+    np.testing.assert_array_equal(one.brightness()[:, start : start + len(first.emitters_um)], first.brightness())
+
+
+def test_whole_numbers_are_lengths_too(library: msl.Library) -> None:
+    whole, real = (
+        compose(library, library.ids[:2], field_um=f, depth_um=d, seed=SEED) for f, d in ((6, 4), (6.0, 4.0))
+    )
+    assert whole.digest == real.digest
 
 
 def test_the_pose_takes_the_librarys_mesh_into_the_scene(library: msl.Library) -> None:
@@ -142,6 +167,7 @@ def test_turning_is_restricted(library: msl.Library, turning: str, rows: tuple[i
         ({"field_um": 5, "depth_um": -1}, "depth_um -1"),
         ({"field_um": 5, "gap_um": -1}, "gap_um -1"),
         ({"field_um": 5, "seed": -1}, "seed -1"),
+        ({"field_um": 5, "labelling": "lipids"}, "'lipids' is unknown"),
         ({"field_um": 5, "ids": []}, "no instances"),
     ],
 )

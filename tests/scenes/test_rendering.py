@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from beads import bead
 from handmade import microscope, scene_of
 from solids import sphere
 
@@ -92,6 +93,15 @@ def test_pairs_on_one_grid_align_pixel_by_pixel(scene: Scene) -> None:
     assert np.corrcoef([image.ravel() for image in stacked.values]).min() > 0.5
     with pytest.raises(msl.UsageError, match="two or more"):
         pair(scene, ["conf1", "conf1"])
+
+
+def test_a_measured_psf_is_used_and_told(scene: Scene) -> None:
+    psf = bead("epi1")
+    own, measured = (render(scene, "epi1", noise=False, psf=one) for one in (None, psf))
+    assert 0.001 < float(abs(own - measured).max() / own.max()) < 0.2
+    assert measured.attrs["provenance"]["psf"] == {"epi1": psf.to_dict()}
+    both = pair(scene, ["conf1", "epi1"], noise=False, psf={"epi1": psf})
+    np.testing.assert_array_equal(both.epi1.values, measured.values)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from obstore.store import S3Store
 from servers.process import ServerProcess, start_on_free_port
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import TracebackType
 
 KEY, SECRET, REGION = "test", "test", "us-east-1"
@@ -48,6 +49,15 @@ class Bucket:
     def through(self, endpoint: str) -> Bucket:
         """Return the same bucket reached at another URL, as that of a `DelayProxy`."""
         return replace(self, endpoint=endpoint)
+
+    def upload(self, folder: Path) -> str:
+        """Copy a folder into the bucket, under its own name, and return its URL there."""
+        store = self.store()
+        for path in folder.rglob("*"):
+            if path.is_file():
+                name = f"{folder.name}/{path.relative_to(folder).as_posix()}"
+                obstore.put(store, name, path.read_bytes(), use_multipart=False)
+        return f"{self.url}/{folder.name}"
 
     def store(self) -> S3Store:
         """Return the bucket as obstore sees it, path-style and without TLS."""

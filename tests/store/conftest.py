@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-import obstore
 import pytest
 
 if TYPE_CHECKING:
@@ -32,13 +31,4 @@ def spoiled(small: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def upload(bucket: Bucket) -> Callable[[Path], str]:
     """``upload(folder)`` copies a folder into the bucket and returns its URL there."""
-
-    def copy(folder: Path) -> str:
-        store = bucket.store()
-        for path in folder.rglob("*"):
-            if path.is_file():
-                name = f"{folder.name}/{path.relative_to(folder).as_posix()}"
-                obstore.put(store, name, path.read_bytes(), use_multipart=False)
-        return f"{bucket.url}/{folder.name}"
-
-    return copy
+    return bucket.upload

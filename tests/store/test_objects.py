@@ -20,7 +20,8 @@ from small_library import WHOLE, assert_same, made_records, record_of
 import msl_store as msl
 from msl_store.errors import FormatError, IntegrityError, MissingError, NetworkError, UsageError
 from msl_store.store import Objects, RangeFile, locate, locate_file
-from msl_store.store.backends import COALESCE_BYTES, FsspecBackend, ObstoreBackend, coalesced
+from msl_store.store.backends import FsspecBackend, ObstoreBackend
+from msl_store.store.ranges import COALESCE_BYTES, NEAR_BYTES, coalesced
 
 WRITABLE = ["disk", "memory", "s3", "s3 by s3fs"]
 BODY = np.random.default_rng(0).bytes(700_000)
@@ -144,7 +145,13 @@ def test_coalesced_ranges_cover_all_and_lie_apart(pairs):
     ranges = [(start, start + length) for start, length in pairs]
     runs = coalesced(ranges)
     assert all(any(a <= start and stop <= b for a, b in runs) for start, stop in ranges)
-    assert all(after - before > COALESCE_BYTES for (_, before), (after, _) in pairwise(runs))
+    assert all(after - before > NEAR_BYTES for (_, before), (after, _) in pairwise(runs))
+    edges = sorted({0, *(edge for pair in ranges for edge in pair)})
+    covered = [any(start <= a < stop for start, stop in ranges) for a, _ in pairwise(edges)]
+    fetched = [any(start <= a < stop for start, stop in runs) for a, _ in pairwise(edges)]
+    gaps = [b - a for (a, b), c, f in zip(pairwise(edges), covered, fetched, strict=True) if f and not c]
+    assert all(gap <= COALESCE_BYTES for gap in gaps)
+    assert sum(gap for gap in gaps if gap > NEAR_BYTES) <= 2 * sum(stop - start for start, stop in ranges)
     assert {a for a, _ in runs} <= {a for a, _ in ranges}
     assert {b for _, b in runs} <= {b for _, b in ranges}
 

@@ -6,92 +6,18 @@ import json
 import os
 import shutil
 import socket
-import subprocess
-import sys
 import threading
 import time
 
 import numpy as np
 import pytest
+from mortal import Death, Mortal, bury, changes_of, claims, dead_pid
+from tiny_edition import INSTANCES, check_is_whole, publication, stored, write, write_block
 
 import msl_store as msl
-from msl_store import schema
-from msl_store.digest import instance_digest, joint_digest
 from msl_store.errors import BusyError, FormatError, MissingError, UsageError
-from msl_store.layout import Layout
-from msl_store.schema import edition_arrays
-from msl_store.store import BlockWriter, Objects, Publication, commit_block, joined
+from msl_store.store import Objects
 from msl_store.store.publication import CLAIMS, SILENCE_S
-
-INSTANCES = 70
-SIZES = {"microscope": 1, "view": 2, "y": 4, "x": 4}
-MICROSCOPE = {"name": "made up", "pixel_um": 0.1, "wavelength_um": 0.6}
-
-
-def layout_of(instances):
-    return Layout(instances, SIZES, arrays=edition_arrays(planes=False, dtype="uint16"))
-
-
-def publication(objects, *, source="a", instances=INSTANCES):
-    return Publication(objects, layout_of(instances), {"source": source}, f"digest of {source}")
-
-
-def image(source, row):
-    return np.full((1, 2, 4, 4), 1 + row + ord(source), np.uint16)
-
-
-def write(objects, *, source="a", instances=INSTANCES, overwrite=False):
-    """Publish a tiny library that depends on the source's name; return what state it was found in."""
-    this = publication(objects, source=source, instances=instances)
-    with this.claimed(overwrite=overwrite) as state:
-        if state == "published":
-            return state
-        for block in set(range(this.layout.blocks)) - this.finished_blocks():
-            write_block(this, block, source)
-        records = this.records()
-        columns = {
-            spec.path: joined(records, spec.path, spec.dtype)
-            for spec in this.layout.arrays
-            if spec.kind == "column" and spec.path in records[0]["columns"]
-        }
-        columns["instances/findings"] = np.frombuffer(b"[]", np.uint8)
-        columns["images/rotation"] = np.broadcast_to(np.eye(3), (1, 2, 3, 3))
-        ids = columns["instances/id"]
-        digest = joint_digest(ids.tolist(), (one.tobytes() for one in columns["instances/digest"]))
-        attributes = {"msl_schema_version": 1, "title": f"made of {source}", "source": source, "digest": digest}
-        groups = {
-            "instances": schema.instance_attributes(ids, columns["instances/status"]),
-            "images": {"microscopes": [MICROSCOPE], "views": ["0", "x90"]},
-        }
-        this.publish(columns, attributes, groups)
-    return state
-
-
-def write_block(this, block, source):
-    writer = BlockWriter(this.layout, block)
-    rows = list(this.layout.rows(block))
-    for row in rows:
-        writer.put("images/counts", row, image(source, row))
-    digests = [list(instance_digest(images=image(source, row), present=np.ones((1, 2), bool))) for row in rows]
-    columns = {
-        "instances/id": rows,
-        "instances/status": [0] * len(rows),
-        "instances/has_images": [True] * len(rows),
-        "instances/digest": digests,
-        "images/present": [[[True, True]]] * len(rows),
-    }
-    commit_block(this.objects, block, writer, {"columns": columns})
-
-
-def stored(objects):
-    return {path: objects.get(path) for path, _ in objects.list()}
-
-
-def check_is_whole(url, source="a", instances=INSTANCES):
-    library = msl.open(url)
-    assert library.ids.tolist() == list(range(instances))
-    for found in library.instances():
-        np.testing.assert_array_equal(found.images, image(source, found.id))
 
 
 @pytest.fixture(params=["disk", "memory", "s3"])
@@ -182,17 +108,6 @@ def test_columns_of_another_length_are_refused(disk):
 # --- claims
 
 
-def claims(objects):
-    return {path: json.loads(objects.get(path)) for path, _ in objects.list(CLAIMS)}
-
-
-def dead_pid():
-    """Process id of a process that has ended."""
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
-
-
 def claim(objects, **changes):
     """Leave a claim as another run would."""
     mine = {"run": "x", "host": socket.gethostname(), "pid": os.getpid(), "beat": time.time(), "released": False}
@@ -268,46 +183,6 @@ def test_a_run_says_that_it_is_alive(disk, monkeypatch):
 
 
 # --- death at any moment
-
-
-class Death(BaseException):
-    """The end of a process: nothing that it does afterwards reaches the storage."""
-
-
-class Mortal(Objects):
-    """Storage as a process sees it that dies at its n-th change."""
-
-    def __init__(self, url, options=None, *, changes):
-        super().__init__(url, options)
-        self.left = changes
-
-    def _change(self):
-        self.left -= 1
-        if self.left < 0:
-            raise Death
-
-    def put(self, path, data, *, create=False):
-        """Write unless dead."""
-        self._change()
-        super().put(path, data, create=create)
-
-    def delete(self, path):
-        """Delete unless dead."""
-        self._change()
-        super().delete(path)
-
-
-def bury(objects):
-    """Make the claims say what they say of a process that died: its id belongs to nobody."""
-    pid = dead_pid()
-    for path, document in claims(objects).items():
-        objects.put(path, json.dumps({**document, "pid": pid}).encode())
-
-
-def changes_of(work, url):
-    mortal = Mortal(url, changes=10**6)
-    work(mortal)
-    return 10**6 - mortal.left
 
 
 def test_death_at_any_write_leaves_nothing_that_opens_and_the_next_run_finishes(tmp_path):

@@ -1,0 +1,1 @@
+"""EM segmentations, larger than memory, as a source of instances: volume, objects, meshes, records."""

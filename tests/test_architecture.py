@@ -35,6 +35,7 @@ HOMES = {
     "fsspec": {"msl_store.store"},
     "boto3": set(),
     "botocore": {"msl_store.store"},
+    "cuda": {"msl_store.optics.gpu"},
     "cufinufft": {"msl_store.optics.gpu"},
     "cupy": {"msl_store.optics.gpu"},
     "cc3d": {"ingest.em"},

@@ -16,7 +16,7 @@ import numpy as np
 from msl_store.optics.batch import Batch, scratch
 from msl_store.optics.gridding import place
 from msl_store.optics.plan import DIM, make_plan
-from msl_store.optics.stack import make_shared_plan, references
+from msl_store.optics.stack import SHARED_DIM, make_shared_plan, references
 
 if TYPE_CHECKING:
     from collections import deque
@@ -117,7 +117,7 @@ def first_attempts(views: Iterable[View], *, stack: bool) -> Iterator[Attempt]:
     for view in views:
         shared = _shared_plans(view) if stack and view.reach_px <= max(view.microscope.size_px) else {}
         if shared:
-            yield Attempt(view, tuple(shared), tuple(shared.values()), DIM, shared=True)
+            yield Attempt(view, tuple(shared), tuple(shared.values()), SHARED_DIM, shared=True)
         for plane in range(len(view.focuses_um)):
             if plane not in shared:
                 yield _own_attempt(view, plane, view.tolerance, DIM)

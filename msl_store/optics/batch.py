@@ -58,10 +58,10 @@ class Taken:
 
 
 def take(batches: Iterable[Batch]) -> Iterator[Taken]:
-    """Image batches one after another; emitters are spread once a batch."""
+    """Image batches one after another, emitters spread once a batch; the next batch overwrites the images of one."""
     for batch in batches:
         modes = _modes(batch)
-        images = np.empty((len(batch.plans), *batch.plans[0].grid.size_px), modes.real.dtype)
+        images = scratch("images", (len(batch.plans), *batch.plans[0].grid.size_px), modes.real.dtype)
         light, brightest = np.empty(len(images)), np.empty(len(images))
         for index, plan in enumerate(batch.plans):
             light[index], brightest[index] = _image(plan, modes, images[index])

@@ -47,6 +47,8 @@ class Device:
         ``nufft(x, y, strengths, modes, eps=..., isign=...)``: `cufinufft.nufft2d1`, or `finufft.nufft2d1`.
     fetch : callable
         What brings an array of `arrays` to the host.
+    held : WeakKeyDictionary
+        What of every plan is on the device already.
     """
 
     arrays: Any
@@ -65,18 +67,11 @@ def taker(device: str) -> Callable[[Iterable[Batch]], Iterable[Taken]]:
     """
     if device not in DEVICES:
         raise UsageError(f"device is {device!r}, but must be one of {', '.join(DEVICES)}")
-    if device == "cpu":
+    if device == "cpu" or (device == "auto" and isinstance(_search(), str)):
         return take
-    try:
-        return partial(take_on, find_gpu())
-    except UsageError as error:
-        if device == "gpu":
-            raise
-        _log.info("images are computed on the CPU: %s", error)
-        return take
+    return partial(take_on, find_gpu())
 
 
-@lru_cache(maxsize=1)
 def find_gpu() -> Device:
     """Return this machine's GPU.
 
@@ -85,18 +80,36 @@ def find_gpu() -> Device:
     UsageError
         cupy or cufinufft is not installed, or there is no CUDA device.
     """
+    found = _search()
+    if isinstance(found, Device):
+        return found
     remedy = 'install "msl-store[gpu]" on a machine with a CUDA device, or compute with device="cpu"'
+    raise UsageError(f"device 'gpu' {found}; {remedy}")
+
+
+@lru_cache(maxsize=1)
+def _search() -> Device | str:
+    # the device, or what is missing
     try:
-        import cufinufft
         import cupy
+        from cuda import pathfinder
+
+        # cufinufft asks the system alone for these; pip has installed them elsewhere
+        for library in ("cudart", "cufft"):
+            pathfinder.load_nvidia_dynamic_lib(library)
+        import cufinufft
     except (ImportError, OSError, RuntimeError) as error:
-        raise UsageError(f"device 'gpu' needs cupy and cufinufft, which do not load ({error}); {remedy}") from error
+        return _missing(f"needs cupy and cufinufft, which do not load ({error})")
     try:
-        cupy.cuda.runtime.getDeviceCount()
         cupy.zeros(1)
     except cupy.cuda.runtime.CUDARuntimeError as error:
-        raise UsageError(f"device 'gpu' needs a CUDA device, and none answers ({error}); {remedy}") from error
+        return _missing(f"needs a CUDA device, and none answers ({error})")
     return Device(cupy, cufinufft.nufft2d1, cupy.asnumpy)
+
+
+def _missing(reason: str) -> str:
+    _log.info("images are computed on the CPU: a GPU %s", reason)
+    return reason
 
 
 def take_on(device: Device, batches: Iterable[Batch]) -> list[Taken]:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from msl_store.optics.gridding import window
-from msl_store.optics.plan import DIM, Plan
+from msl_store.optics.plan import Plan
 from msl_store.optics.separable import barycentric, chebyshev, even_depths, even_radii, ring_areas
 from msl_store.optics.transfer import (
     Grid,
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
     from msl_store.optics.lens import Psf
     from msl_store.optics.microscope import Microscope
+
+SHARED_DIM = 1 / 64
+"""As `msl_store.optics.plan.DIM`; planes above and below a shape have more dim depths than its middle has."""
 
 _SPARE = 16  # the grid is that much better for the references than the tolerance asks
 _AWAY_TURNS = 25.0  # how far above and below the depths they lie, in radians of the PSF's axial band
@@ -107,7 +110,7 @@ def make_shared_plan(
         light_um2=focus.light_um2,
         weights=split.weights,
         transfer=transfer_functions(focus.quarter, grid.band),
-        accuracy=tolerance * DIM / 8,
+        accuracy=tolerance * SHARED_DIM / 8,
     )
 
 
@@ -134,7 +137,7 @@ def _split(
     pixels = next_fast_len(math.ceil(max(2 * farthest + 2 * taper_px, *size_px)), real=True)
     square = Square(pixels, pixel_um, farthest, taper_px)
     low, high = depth_range_um
-    fine = tolerance * DIM
+    fine = tolerance * SHARED_DIM
     turn = psf.turn_per_um + (psf.gain_turn_per_um(fine) or 0.0)
     nodes, signs = chebyshev(low, high, turn, fine)
     basis, projection = _depth_functions(nodes - (low + high) / 2, (high - low) / 2, turn, fine / 64)
@@ -159,7 +162,7 @@ def _focus(psf: Psf, split: _Split, displacement_um: float, tolerance: float) ->
     peak = float(peaks.max())
     if peak < _FAINT:
         return None
-    peaks = np.maximum(peaks, DIM * peak)
+    peaks = np.maximum(peaks, SHARED_DIM * peak)
     terms = np.einsum("rn,kn->rk", table, split.projection)
     summed = np.einsum("rk,nk->rn", terms[::_EVERY], split.basis)
     quarter, axis = sampled(terms, split.radii[1], split.square, psf.cutoff_per_um, tolerance)

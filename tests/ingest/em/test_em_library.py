@@ -23,6 +23,8 @@ from ingest.verify import verify
 from msl_store import schema
 from msl_store.errors import BusyError, IntegrityError, MissingError, UsageError
 from msl_store.store import held, locate
+from msl_store.subsetting import subset
+from msl_store.verification import verify as check
 
 pytest.importorskip("cc3d")
 pytest.importorskip("fill_voids")
@@ -143,6 +145,18 @@ def test_a_library_agrees_with_its_source(whole, sample):
     reasons = " ".join(str(finding) for finding in verify(other, library, scheduler="synchronous").differences)
     assert "voxel_grid/inside_32: missing from the source" in reasons
     assert "sdf/distance: differs" in reasons
+
+
+def test_a_library_is_sound_and_a_subset_of_it_is_a_library(whole, tmp_path):
+    _, library, _ = whole
+    assert check(library, scheduler="synchronous").damages == ()
+    subset(library, tmp_path / "some.zarr", ids=[3, 1], scheduler="synchronous")
+    some = msl.open(tmp_path / "some.zarr")
+    assert check(some, scheduler="synchronous").damages == ()
+    assert {i: some.stored_digest(i).tobytes() for i in (1, 3)} == {i: digests(library)[i] for i in (1, 3)}
+    np.testing.assert_array_equal(some.sdf(3), library.sdf(3))
+    np.testing.assert_array_equal(some.voxel_grid(1), library.voxel_grid(1))
+    assert float(some.table.skeleton_length_um.sel(instance=3)) == float(library.table.skeleton_length_um[2])
 
 
 def test_a_second_run_has_nothing_to_do_and_another_plan_is_refused(sample, tmp_path):

@@ -16,6 +16,7 @@ from msl_store.digest import column_digest, joint_digest
 from msl_store.errors import IntegrityError
 from msl_store.schema import BLOCK
 from msl_store.soundness import BlockState, Damage, check_block, size_damage
+from msl_store.splits import RULE, split_of
 from msl_store.store import ROOT, open_store
 
 if TYPE_CHECKING:
@@ -189,6 +190,10 @@ def _identity_damages(store: Store, columns: Columns) -> Iterator[Damage]:
         yield Damage("instances/id", "has an id twice")
     if digests is not None and joint_digest(ids.tolist(), (digest.tobytes() for digest in digests)) != store.digest:
         yield Damage("instances/digest", "its ids and digests do not have the library's digest")
+    split = columns.get("instances/split")
+    by_rule = store.groups["instances"].get("split_rule") == RULE
+    if split is not None and by_rule and not np.array_equal(split, split_of(ids.tolist())):
+        yield Damage("instances/split", "is not what the group's split_rule says of the ids")
 
 
 def _status_damages(store: Store, columns: Columns) -> Iterator[Damage]:

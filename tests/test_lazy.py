@@ -104,7 +104,8 @@ def chunk_bytes(library, picks):
 def test_an_image_each_of_many_instances_is_what_is_fetched(distant, monkeypatch):
     """Nothing but the indexes of two shards and the chunks of the points: bytes and round trips are counted."""
     url, proxy = distant
-    monkeypatch.setattr("msl_store.store.backends.COALESCE_BYTES", 0)
+    monkeypatch.setattr("msl_store.store.ranges.COALESCE_BYTES", 0)
+    monkeypatch.setattr("msl_store.store.ranges.NEAR_BYTES", 0)
     library = msl.open(url)
     images = library.images  # reads the columns that say what is there
     rng = np.random.default_rng(3)

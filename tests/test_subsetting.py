@@ -22,7 +22,7 @@ from msl_store.extract import extract, stored_size
 from msl_store.store import Objects, Want, locate
 from msl_store.subsetting import write_extract
 
-ROWS = [path for path, spec in schema.SPECS.items() if spec.kind in {"rows", "ragged"}]
+ROWS = [spec.path for spec in schema.ARRAYS if spec.kind in {"rows", "ragged"}]
 SHOWN = small_library.shown()
 IDS = st.lists(st.sampled_from(SHOWN), unique=True, min_size=1, max_size=8)
 

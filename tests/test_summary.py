@@ -47,13 +47,14 @@ def test_a_summary_counts_what_the_table_says(library, tmp_path):
     assert (found["microscopes"], found["views"]) == (list(schema.MICROSCOPES), list(schema.VIEWS))
     assert found["arrays"]["images/counts"] == [70, 3, 6, 128, 128]
     assert found["provenance"]["edition"] == "published"
-    assert found["splits"] == {}
+    assert found["splits"] == library.table.to_dataframe().split.value_counts().to_dict()
 
 
-def test_a_summary_takes_no_more_than_opening(web, delay_proxy):
+def test_a_summary_takes_no_more_than_opening_and_the_splits(web, delay_proxy):
     proxy = delay_proxy(web(built().parent).url, delay_s=0)
     summary(msl.open(f"{proxy.url}/{built().name}"))
-    assert [r.path for r in proxy.requests()] == [f"/{built().name}/zarr.json"]
+    asked = [r.path for r in proxy.requests()]
+    assert asked == [f"/{built().name}/zarr.json", f"/{built().name}/instances/split/c/0"]
 
 
 def test_stored_sizes_by_listing_and_by_indexes_agree(library, web):
@@ -125,6 +126,10 @@ def test_the_size_is_said_before(tmp_path):
     assert done.exit_code == 0
 
 
-def test_a_split_narrows_the_condition(tmp_path):
-    with pytest.raises(msl.UsageError, match=r"where=\"\(has_mesh\) and split == 'train'\""):
-        ran("subset", built(), tmp_path / "train.zarr", "--split", "train", "--where", "has_mesh")
+def test_a_split_narrows_the_condition(tmp_path, library):
+    assert ran("subset", built(), tmp_path / "train.zarr", "--split", "train", "--where", "has_mesh").exit_code == 0
+    expected = library.select(split="train", where="has_mesh").ids
+    assert 0 < len(expected) < len(library)
+    np.testing.assert_array_equal(msl.open(tmp_path / "train.zarr").ids, expected)
+    with pytest.raises(msl.UsageError, match="split='half'"):
+        ran("subset", built(), tmp_path / "half.zarr", "--split", "half")

@@ -20,8 +20,9 @@ from msl_store.store import locate, open_store
 from msl_store.store.sharding import decode_chunk, decode_index, encode_chunk, encode_shard, index_bytes
 from msl_store.store.writing import column_object
 
-SHARDED = [path for path, spec in schema.SPECS.items() if spec.kind in {"rows", "ragged"}]
-COLUMNS = [path for path, spec in schema.SPECS.items() if spec.kind == "column"]
+SPECS = {spec.path: spec for spec in schema.ARRAYS}
+SHARDED = [path for path, spec in SPECS.items() if spec.kind in {"rows", "ragged"}]
+COLUMNS = [path for path, spec in SPECS.items() if spec.kind == "column"]
 ROW = list(made_records()).index(WHOLE)
 
 
@@ -138,7 +139,7 @@ def _first_chunk(place, path):
     return int(starts[ROW]) // schema.SPECS[path].chunk[0]
 
 
-@pytest.mark.parametrize("path", [path for path, spec in schema.SPECS.items() if spec.kind == "block"])
+@pytest.mark.parametrize("path", [path for path, spec in SPECS.items() if spec.kind == "block"])
 def test_what_is_stored_a_block_is_named_once(path, flipped):
     place = flipped / object_of(path)
     with changed(place, place.read_bytes()[:-1]):

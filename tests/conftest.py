@@ -9,6 +9,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from servers.web import WebServer
 
 sys.path.insert(0, str(Path(__file__).parent))  # `servers` is imported by its name, in tests and benchmarks alike
+
+hypothesis.settings.register_profile("patient", deadline=None)  # how long an example takes says more of the machine
+hypothesis.settings.load_profile("patient")
 
 
 def pytest_configure(config: pytest.Config) -> None:

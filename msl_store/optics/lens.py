@@ -247,7 +247,7 @@ class Gaussian:
     @property
     def turn_per_um(self) -> float:
         """See `Psf`: profiles are the same at all depths; any moderate number serves."""
-        return 10.0
+        return 1.0
 
     @property
     def light_um2(self) -> float:

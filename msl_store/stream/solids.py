@@ -57,7 +57,7 @@ class _StoredGrids(Reader):
     def __init__(self, library: Library, path: str, size: int) -> None:
         self._rows = library.rows_of(library.ids)
         self._path, self._size = path, size
-        super().__init__(library.store, _column(library, "has_voxel_grid"))
+        super().__init__(library.store, library.has_part("voxel_grid"))
 
     def cuts(self, place: int, rng: np.random.Generator) -> tuple[list[Cut], Any]:  # noqa: ARG002 - nothing is drawn
         return [Cut(self._path, (int(self._rows[place]), 0), (0,))], None
@@ -76,7 +76,7 @@ class _Voxeliser(Reader):
     def __init__(self, library: Library, form: Voxels) -> None:
         self._cuts = MeshCuts(library)
         self._size = form.size
-        super().__init__(library.store, self._cuts.has & _column(library, "watertight"))
+        super().__init__(library.store, self._cuts.has & _closed(library))
 
     def cuts(self, place: int, rng: np.random.Generator) -> tuple[list[Cut], Any]:  # noqa: ARG002 - nothing is drawn
         return self._cuts.of(place), place
@@ -115,7 +115,7 @@ class _StoredDistances(Reader):
     def __init__(self, library: Library, form: Distances) -> None:
         self._points = QueryPoints(library, form.n, form.spread)
         self._nbytes = 8 * self._points.chunk_points + 32 * form.n
-        super().__init__(library.store, self._points.has & _column(library, "has_sdf"))
+        super().__init__(library.store, self._points.has & library.has_part("sdf"))
 
     def cuts(self, place: int, rng: np.random.Generator) -> tuple[list[Cut], Any]:
         row, chosen = self._points.chosen(place, rng)
@@ -155,9 +155,7 @@ class _Measurer(Reader):
         return len(places) * self._nbytes + 3 * self._meshes.nbytes(places)
 
 
-def _column(library: Library, name: str) -> NDArray[np.bool_]:
-    """Return a column of yes and no of some instances, shape (instance,); no where the library has no such column."""
-    path = f"instances/{name}"
-    columns = library.store.columns([path])
-    rows = library.rows_of(library.ids)
-    return columns[path][rows] if path in columns else np.zeros(len(rows), np.bool_)
+def _closed(library: Library) -> NDArray[np.bool_]:
+    """Return which instances' meshes are closed, shape (instance,)."""
+    path = "instances/watertight"
+    return library.store.columns([path])[path][library.rows_of(library.ids)]

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import shutil
-import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-import zarr
-from small_library import build
-from zarr.codecs import BloscCodec, Crc32cCodec
+from small_library import HeldSource, build
 
 import msl_store as msl
+from ingest.kind import PUBLISHED_KIND
 from ingest.procedural import instance
 from ingest.record import Record
+from ingest.repack import ingest
 from ingest.sampling import occupancy
+from msl_store import schema
 from msl_store.errors import UsageError
 from msl_store.geometry.sdf import signed_distance
 from msl_store.geometry.voxels import voxel_grid
 from msl_store.shapes import Mesh, denormalize
+from msl_store.store import locate
 from msl_store.stream import Batches, Distances, Instances, Queries, Voxels
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-SIZE = 8
+SIZE = 32
 
 
 def record(number: int, *, closed: bool = True) -> Record:
@@ -43,40 +44,26 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def with_solids(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> msl.Library:
-    """The same library with stored grids and distances, those of its second instance missing and all others 1 off."""
-    copy = shutil.copytree(folder, tmp_path_factory.mktemp("stored") / "solids.zarr")
-    library = msl.open(folder)
-    grids, distances = np.zeros((3, SIZE**3 // 8), np.uint8), np.zeros((3, 100_000), np.float16)
-    for row, number in enumerate(library.ids.tolist()):
-        mesh, queries = library.mesh(number), library.occupancy(number)
-        if row == 0:
-            grids[row] = np.packbits(~voxel_grid(mesh.vertices, mesh.faces, SIZE).inside)
+    """The same instances with grids and distances of the first only: the grid inverted, the distances 1 too large."""
+    library, records = msl.open(folder), []
+    for found in library.instances():
+        mesh, queries = found.mesh, found.occupancy
+        whole = Record(found.id, mesh, occupancy=queries)
+        if found.id == 3:
             raw = denormalize(queries.points, queries.loc, queries.scale)
-            distances[row] = signed_distance(mesh.vertices, mesh.faces, raw) / queries.scale + 1
-    shutil.rmtree(copy / "_unpublished", ignore_errors=True)  # empty folders, which zarr wonders about
-    root = zarr.open_group(copy, mode="r+", use_consolidated=False)
-    sharded = {"compressors": [BloscCodec(cname="zstd"), Crc32cCodec()]}
-    for path, values, chunk in [
-        (f"voxel_grid/inside_{SIZE}", grids, grids.shape[1]),
-        ("sdf/distance", distances, 10_000),
-        ("instances/has_voxel_grid", np.array([True, False, False]), None),
-        ("instances/has_sdf", np.array([True, False, False]), None),
-    ]:
-        shape = {
-            "chunks": (1, chunk) if chunk else values.shape,
-            "shards": {"shape": (64, values.shape[1]), "index_location": "start"} if chunk else None,
-        }
-        dims = ("instance", "query" if path.startswith("sdf") else f"byte_{SIZE}")[: values.ndim]
-        root.create_array(
-            path, data=values, dimension_names=dims, config={"write_empty_chunks": True}, **shape, **sharded
-        )
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
-        zarr.consolidate_metadata(copy)
-    return msl.open(copy)
+            distance = signed_distance(mesh.vertices, mesh.faces, raw) / queries.scale + 1
+            grid = ~voxel_grid(mesh.vertices, mesh.faces, SIZE).inside
+            whole = replace(whole, sdf=distance.astype(np.float16), voxel_grid={SIZE: grid})
+        records.append(whole)
+    kept = ("instances/has_sdf", "instances/has_voxel_grid", "sdf/distance", f"voxel_grid/inside_{SIZE}")
+    arrays = tuple(spec for spec in schema.FURTHER_ARRAYS if spec.path in kept)
+    target = tmp_path_factory.mktemp("stored") / "solids.zarr"
+    kind = replace(PUBLISHED_KIND, arrays=(*PUBLISHED_KIND.arrays, *arrays))
+    ingest(HeldSource(tuple(records)), locate(target), kind=kind, scheduler="synchronous")
+    return msl.open(target)
 
 
-@pytest.mark.parametrize("size", [5, 32])
+@pytest.mark.parametrize("size", [5, 64])
 def test_grids_are_computed_of_closed_meshes(folder, size):
     library = msl.open(folder)
     batch = next(iter(Batches(library, {"grid": Voxels(size)}, 4, shuffle=None)))

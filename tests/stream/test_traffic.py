@@ -101,6 +101,19 @@ def test_a_batch_takes_two_round_trips(remote):
     assert round_trips(proxy.requests()) == 1
 
 
+def test_a_cache_keeps_what_a_stream_has_read(remote, real_size, tmp_path):
+    url, proxy = remote
+    library = msl.open(url, cache=msl.Cache(tmp_path / "cache", limit="1 GB"))
+    batches = Batches(library, STEP, 4)
+    found = list(batches)
+    batches.set_epoch(0)
+    proxy.reset()
+    again = list(batches)
+    assert proxy.requests() == []
+    local = list(Batches(msl.open(real_size), STEP, 4))
+    assert [as_plain(batch) for batch in found] == [as_plain(batch) for batch in again] == list(map(as_plain, local))
+
+
 def test_opening_for_a_stream_takes_two_round_trips(remote):
     url, proxy = remote
     proxy.set_delay(0.05)

@@ -121,6 +121,7 @@ def _ours(url: str, case: str, cache: Path) -> dict[str, Any]:
 def _read_ours(url: str, case: str, cache: str) -> dict[str, Any]:
     """Stream two epochs, the second from the cache."""
     from benchmarks.peer_formats import timed
+
     from msl_store.stream import Batches, Cloud, Images, Meshes, Queries
 
     fields = {

@@ -49,6 +49,7 @@ HOMES = {
     "s3fs": set(),
     "tensorstore": set(),
     "torch": {"msl_store.stream.pytorch"},
+    "xxhash": {"msl_store.cache"},
 }
 """Which part of the code may import a library at all, at the top of a file or in a function."""
 

@@ -1,7 +1,7 @@
 """Packs: files of records, each a piece of a remote object behind a header that names and proves it.
 
-A record is 48 bytes of header and then the piece. The header has a mark, the piece's key, its length, the first half of
-its SHA-256, and a CRC-32C of all that. Records are appended only; of two with one key the later counts. What a killed
+A record is 48 bytes of header and then the piece. The header has a mark, the piece's key, its length, its XXH3 digest
+(128 bits), and a CRC-32C of all that. Records are appended only; of two with one key the later counts. What a killed
 writer leaves is a last record that is cut short: readers stop before it, the next writer removes it.
 """
 
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import google_crc32c
+import xxhash
 
 from msl_store.errors import IntegrityError
 
@@ -89,8 +90,8 @@ def pack_of(path: str, extent: Extent) -> str:
 
 
 def digest_of(body: Buffer) -> bytes:
-    """Return what proves a piece, 16 bytes."""
-    return hashlib.sha256(body).digest()[:16]
+    """Return what proves a piece, 16 bytes: by XXH3, since SHA-256 was a seventh of the work of a warm read."""
+    return xxhash.xxh3_128_digest(body)
 
 
 def record(key: bytes, body: memoryview) -> tuple[bytes, memoryview]:

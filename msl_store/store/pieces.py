@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 
@@ -39,12 +40,12 @@ class StoredArray:
     dtype: np.dtype[Any]
     attributes: Mapping[str, Any] = field(hash=False, compare=False)
 
-    @property
+    @cached_property
     def chunks_per_shard(self) -> tuple[int, ...]:
         """Chunks of a shard in each dimension."""
         return tuple(s // c for s, c in zip(self.shard or self.chunk, self.chunk, strict=True))
 
-    @property
+    @cached_property
     def shard_index_bytes(self) -> int:
         """Size of the index at the start of each shard."""
         return index_bytes(self.chunks_per_shard)

@@ -111,6 +111,10 @@ class Sampling:
             if share or place < more
         ]
 
+    def taken(self, places: NDArray[np.int64]) -> NDArray[np.int64] | slice:
+        """Return numpy's index for some places of a chunk: a slice where they are all of it, which copies nothing."""
+        return slice(None) if len(places) == self.chunk else places
+
     def _of_uneven(self, rng: np.random.Generator) -> list[tuple[int, NDArray[np.int64]]]:
         # a short last chunk counts as part of the one before it, and a unit is drawn by its size
         first, size = 0, self.stored

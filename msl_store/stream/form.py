@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from msl_store.store import Cut, Store
 
 Sample = dict[str, Any]
-"""One instance's arrays of one field, by what is added to the field's name: the field's main array by ``""``."""
+"""One instance's arrays of one field, by what is added to the field's name: the field's main array by ``""``.
+
+A tuple of arrays stands for the array that they make one after the other; so their values are copied but once.
+"""
 
 
 class Form(Protocol):
@@ -55,8 +58,23 @@ class Reader(ABC):
 
     def stacked(self, samples: Sequence[Sample]) -> Sample:
         """Join the arrays of a batch's instances."""
-        return {name: np.stack([sample[name] for sample in samples]) for name in samples[0]}
+        return {name: _stacked([sample[name] for sample in samples]) for name in samples[0]}
 
     @abstractmethod
     def nbytes(self, places: NDArray[np.int64]) -> int:
         """Return about how much memory a batch of some instances takes: chunks while they are decoded, and arrays."""
+
+
+def whole(value: Any) -> Any:
+    """Return a value of a `Sample`, one given in parts as one array."""
+    return np.concatenate(value) if isinstance(value, tuple) else value
+
+
+def _stacked(values: Sequence[Any]) -> NDArray[Any]:
+    if not isinstance(values[0], tuple):
+        return np.stack(values)
+    first = values[0][0]
+    out = np.empty((len(values), sum(map(len, values[0])), *first.shape[1:]), first.dtype)
+    for own, parts in zip(out, values, strict=True):
+        np.concatenate(parts, out=own)
+    return out

@@ -82,10 +82,10 @@ class _ImageReader(Reader):
         return [Cut(self._path, (*where, int(view), *inner), (0, 0, 0)) for view in views], views
 
     def sample(self, values: Sequence[NDArray[Any]], chosen: Any) -> Sample:
-        images = np.stack(values)
+        images = [own[None] for own in values]
         if self._form.dtype == "float32":
-            images = images.astype(np.float32, copy=False)
-        return {"": images, ".view": chosen, ".rotation": self._rotations[chosen]}
+            images = [own.astype(np.float32, copy=False) for own in images]
+        return {"": tuple(images), ".view": chosen, ".rotation": self._rotations[chosen]}
 
     def nbytes(self, places: NDArray[np.int64]) -> int:
         return len(places) * self._nbytes

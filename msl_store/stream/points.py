@@ -69,7 +69,7 @@ class QueryPoints:
     def cuts(self, path: str, row: int, chosen: Sequence[tuple[int, NDArray[np.int64]]]) -> list[Cut]:
         """Return what to read of an array with a chunk for every chunk of ``occupancy/points``."""
         inner = (0,) if path == "occupancy/points" else ()
-        return [Cut(path, (row, number, *inner), (0, places)) for number, places in chosen]
+        return [Cut(path, (row, number, *inner), (0, self._sampling.taken(places))) for number, places in chosen]
 
 
 class _QueryReader(Reader):
@@ -83,7 +83,7 @@ class _QueryReader(Reader):
         row, chosen = self._points.chosen(place, rng)
         cuts = self._points.cuts("occupancy/points", row, chosen)
         # a chunk of answers holds those of a chunk of points, eight a byte
-        cuts += self._points.cuts("occupancy/inside_bits", row, [(number, places // 8) for number, places in chosen])
+        cuts += [Cut("occupancy/inside_bits", (row, number), (0,)) for number, _ in chosen]
         block = row // BLOCK
         if self._form.frame and block not in self._frames:
             cuts += [Cut("occupancy/loc", (block, 0)), Cut("occupancy/scale", (block,))]
@@ -91,11 +91,11 @@ class _QueryReader(Reader):
 
     def sample(self, values: Sequence[NDArray[Any]], chosen: Any) -> Sample:
         row, parts = chosen
-        points, answers = np.concatenate(values[: len(parts)]), np.concatenate(values[len(parts) : 2 * len(parts)])
-        shifts = 7 - np.concatenate([places for _, places in parts]) % 8
+        points, answers = values[: len(parts)], values[len(parts) : 2 * len(parts)]
+        inside = [np.unpackbits(own)[places] for own, (_, places) in zip(answers, parts, strict=True)]
         sample: Sample = {
-            "": points.astype(self._form.dtype, copy=False),
-            ".inside": (answers >> shifts.astype(np.uint8) & 1).astype(np.bool_),
+            "": tuple(own.astype(self._form.dtype, copy=False) for own in points),
+            ".inside": tuple(own.view(np.bool_) for own in inside),
         }
         if self._form.frame:
             block, within = divmod(row, BLOCK)
@@ -151,11 +151,12 @@ class _CloudReader(Reader):
     def cuts(self, place: int, rng: np.random.Generator) -> tuple[list[Cut], Any]:
         row = int(self._rows[place])
         chosen = self._sampling.chosen(rng)
-        cuts = [Cut(path, (row, number, 0), (0, places)) for path in self._paths for number, places in chosen]
+        taken = [(number, self._sampling.taken(places)) for number, places in chosen]
+        cuts = [Cut(path, (row, number, 0), (0, places)) for path in self._paths for number, places in taken]
         return cuts, len(chosen)
 
     def sample(self, values: Sequence[NDArray[Any]], chosen: Any) -> Sample:
-        parts = [np.concatenate(values[start : start + chosen]) for start in range(0, len(values), chosen)]
+        parts = [tuple(values[start : start + chosen]) for start in range(0, len(values), chosen)]
         return dict(zip(("", ".normals"), parts, strict=False))
 
     def nbytes(self, places: NDArray[np.int64]) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 from msl_store.contents import INDEX_COLUMNS
 from msl_store.errors import MissingError, UsageError
 from msl_store.stream.draws import Draw
+from msl_store.stream.form import whole
 from msl_store.stream.images import ROTATION
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ class Recipe:
 
     def single(self, number: int, samples: Mapping[str, Sample]) -> Arrays:
         """Return one instance's arrays under their full names."""
-        named = {name + part: value for name, sample in samples.items() for part, value in sample.items()}
+        named = {name + part: whole(value) for name, sample in samples.items() for part, value in sample.items()}
         return {"id": self.ids[number], **named}
 
     def batch(self, chosen: Sequence[int], samples: Sequence[Mapping[str, Sample]]) -> Arrays:

@@ -141,7 +141,7 @@ def sample_volume(
             seed=seed,
             labelled=labelled,
             scheduler=scheduler,
-            progress=lambda done, everything: update(done, everything, ""),
+            progress=update,
         )
     print(f"{destination}: {' x '.join(map(str, shape))} voxels, {size_text(written)}")
 

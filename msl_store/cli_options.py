@@ -189,8 +189,10 @@ def psfs_of(
 
 def _measured(path: str, microscope: Microscope, *, pixel_um: float, step_um: float) -> MeasuredPsf:
     from msl_store.optics.measured import measured_psf, read_measured_psf
-    from msl_store.store import read_array
+    from msl_store.store import ZarrArray, locate
 
     if path.lower().endswith((".tif", ".tiff")):
         return read_measured_psf(path, microscope, pixel_um=pixel_um, step_um=step_um)
-    return measured_psf(read_array(path), microscope, pixel_um=pixel_um, step_um=step_um)
+    array = ZarrArray(locate(path))
+    stack = array.read([slice(None)] * len(array.shape))
+    return measured_psf(stack, microscope, pixel_um=pixel_um, step_um=step_um)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ingest.em.cli import em, sample_volume
-from ingest.outcome import tell_outcome
+from ingest.outcome import ReportOption, tell_outcome
 from msl_store.console import (
     First,
     Ids,
@@ -44,7 +44,7 @@ def zips(
     scheduler: SchedulerOption = None,
     title: Annotated[str | None, typer.Option(help="The library's title, where it is not 3DMSL.")] = None,
     license_name: Annotated[str | None, typer.Option("--license", help="The data's licence, as CC0-1.0.")] = None,
-    report: Annotated[Path | None, typer.Option(help="Write the report, with all findings, to this JSON file.")] = None,
+    report: ReportOption = None,
     overwrite: OverwriteFlag = False,
     option: StorageOption = None,
     source_option: SourceOption = None,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ingest.outcome import tell_outcome
+from ingest.outcome import ReportOption, tell_outcome
 from msl_store.console import (
     JsonFlag,
     OverwriteFlag,
@@ -61,7 +61,7 @@ def em(
     scheduler: SchedulerOption = None,
     title: Annotated[str | None, typer.Option(help="The library's title.")] = None,
     license_name: Annotated[str | None, typer.Option("--license", help="The data's licence, as CC-BY-4.0.")] = None,
-    report: Annotated[Path | None, typer.Option(help="Write the report, with all findings, to this JSON file.")] = None,
+    report: ReportOption = None,
     overwrite: OverwriteFlag = False,
     option: StorageOption = None,
     source_option: Annotated[

@@ -8,43 +8,31 @@ from typing import Annotated
 import typer
 
 from ingest.em.cli import em, sample_volume
-from ingest.outcome import tell_outcome
+from ingest.outcome import ReportOption, tell_outcome
 from msl_store.console import (
+    First,
+    Ids,
     JsonFlag,
     OverwriteFlag,
-    Quiet,
     SchedulerOption,
     StorageOption,
-    Verbosity,
     ids_of,
     progress_bar,
     run,
     say,
     say_size,
-    set_verbosity,
     show,
     size_text,
     storage_options,
+    tool,
 )
 
-app = typer.Typer(
-    help="Make Zarr libraries of the 3D Mitochondria Shape Library. The published data is CC BY-NC 4.0.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+app = tool("Make Zarr libraries of the 3D Mitochondria Shape Library. The published data is CC BY-NC 4.0.")
 
 SourceOption = Annotated[
     list[str] | None,
     typer.Option("--source-option", metavar="KEY=VALUE", help="Storage option of the source. Repeatable."),
 ]
-Ids = Annotated[str | None, typer.Option(help="Only these instances, as in 1,5,10-20.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="Only the first instances.")]
-
-
-@app.callback()
-def options(verbose: Verbosity = 0, quiet: Quiet = False) -> None:
-    """Choose how much is said."""
-    set_verbosity(verbose=verbose, quiet=quiet)
 
 
 @app.command()
@@ -52,11 +40,11 @@ def zips(
     sources: Annotated[list[str], typer.Argument(help="Zips, folders, globs, s3://, https:// or doi:10.18710/JX6JXF.")],
     library: Annotated[str, typer.Argument(help="Where the library goes: a path or s3://bucket/name.zarr.")],
     ids: Ids = None,
-    limit: Limit = None,
+    limit: First = None,
     scheduler: SchedulerOption = None,
     title: Annotated[str | None, typer.Option(help="The library's title, where it is not 3DMSL.")] = None,
     license_name: Annotated[str | None, typer.Option("--license", help="The data's licence, as CC0-1.0.")] = None,
-    report: Annotated[Path | None, typer.Option(help="Write the report, with all findings, to this JSON file.")] = None,
+    report: ReportOption = None,
     overwrite: OverwriteFlag = False,
     option: StorageOption = None,
     source_option: SourceOption = None,
@@ -102,7 +90,7 @@ def verify(
     sources: Annotated[list[str], typer.Argument(help="What the library was made from.")],
     library: Annotated[str, typer.Argument(help="The library.")],
     ids: Ids = None,
-    limit: Limit = None,
+    limit: First = None,
     scheduler: SchedulerOption = None,
     option: StorageOption = None,
     source_option: SourceOption = None,
@@ -121,7 +109,7 @@ def verify(
             ids=ids_of(ids),
             limit=limit,
             scheduler=scheduler,
-            progress=lambda done, everything: update(done, everything, ""),
+            progress=update,
         )
     for difference in found.differences:
         say(f"difference: {difference}")
@@ -169,7 +157,7 @@ def sample(
             instances=instances,
             archives=archives,
             seed=seed,
-            progress=lambda done, everything: update(done, everything, ""),
+            progress=update,
         )
     size = sum(path.stat().st_size for path in written)
     print(f"{folder}: {instances} instances in {len(written)} zips, {size_text(size)}")

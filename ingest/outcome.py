@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from msl_store.console import PARTIAL_EXIT, say, show, size_text
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ingest.repack import Report
+
+ReportOption = Annotated[Path | None, typer.Option(help="Write the report, with all findings, to this JSON file.")]
 
 
 def tell_outcome(found: Report, library: str, *, licence: str, report: Path | None, as_json: bool) -> None:

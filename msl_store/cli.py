@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated
@@ -9,122 +10,73 @@ from typing import Annotated
 import typer
 
 from msl_store.cli_cache import app as cache_app
+from msl_store.cli_groups import grouped
 from msl_store.cli_images import microscopes, ome
 from msl_store.cli_library import info, subset, verify
-from msl_store.cli_options import (
-    IntervalOption,
-    LabellingOption,
-    MicroscopeOption,
-    NoiseFlag,
-    PsfOption,
-    PsfVoxelOption,
-    SeedOption,
-    ToleranceOption,
-    ZOption,
-    labelling_of,
-    microscopes_of,
-    numbers_of,
-    psfs_of,
-)
+from msl_store.cli_options import Imaging, IntervalOption, MicroscopeOption, Selection, Storage, Url, microscopes_of
 from msl_store.cli_scenes import scene, timelapse
 from msl_store.console import (
-    First,
-    Ids,
     JsonFlag,
     OverwriteFlag,
-    Quiet,
     SchedulerOption,
     StorageOption,
-    TargetOption,
-    Url,
-    Verbosity,
-    Where,
-    ids_of,
     progress_bar,
     run,
     say_size,
-    set_verbosity,
     show,
     size_text,
     storage_options,
+    tool,
 )
 
-app = typer.Typer(
-    help="Use libraries of the 3D Mitochondria Shape Library. The published data is CC BY-NC 4.0.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+app = tool("Use libraries of the 3D Mitochondria Shape Library. The published data is CC BY-NC 4.0.")
 
 app.add_typer(cache_app, name="cache")
 
 
-@app.callback()
-def options(verbose: Verbosity = 0, quiet: Quiet = False) -> None:
-    """Choose how much is said."""
-    set_verbosity(verbose=verbose, quiet=quiet)
-
-
 @app.command()
+@grouped
 def simulate(
+    *,
     url: Url,
     destination: Annotated[str, typer.Argument(help="Where the edition goes: a path or s3://bucket/name.zarr.")],
     microscope: MicroscopeOption,
     views: Annotated[str, typer.Option(help="Rotations, as in 0,x90.")] = "0,x90,x180,y90,y180,z90",
-    z: ZOption = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Frames of a film; emitters blink and bleach.")] = None,
     interval_s: IntervalOption = 1.0,
-    labelling: LabellingOption = None,
-    psf: PsfOption = None,
-    psf_voxel_um: PsfVoxelOption = None,
+    imaging: Imaging,
     mode: Annotated[
         str, typer.Option(help="corrected, or published: as the published images were made.")
     ] = "corrected",
-    noise: NoiseFlag = True,
-    seed: SeedOption = 0,
-    tolerance: ToleranceOption = 1e-3,
-    ids: Ids = None,
-    first: First = None,
-    where: Where = None,
+    selection: Selection,
     scheduler: SchedulerOption = None,
     overwrite: OverwriteFlag = False,
-    option: StorageOption = None,
-    target_option: TargetOption = None,
+    storage: Storage,
     as_json: JsonFlag = False,
 ) -> None:
     """Image every instance under microscopes, into a new edition; run it again to finish what was interrupted."""
-    from dataclasses import asdict
-
     from msl_store.edition import write_edition
     from msl_store.library import open_library
     from msl_store.optics.exposure import checked_mode
     from msl_store.simulation import simulate as images_of
 
-    library = open_library(url, storage_options(option))
-    library = library.select(ids=ids_of(ids), first=first, where=where)
+    library = open_library(url, storage.source).select(**selection.arguments)
     optics = microscopes_of(microscope)
     images = images_of(
         library,
         optics,
         views=views.split(","),
-        z=numbers_of(z, "z"),
         frames=frames,
         interval_s=interval_s,
-        labelling=labelling_of(labelling),
-        psf=psfs_of(psf, psf_voxel_um, optics),
+        labelling=imaging.labels,
+        psf=imaging.psfs(optics),
         mode=checked_mode(mode),
-        noise=noise,
-        seed=seed,
-        tolerance=tolerance,
+        **imaging.arguments,
     )
     say_size(images.nbytes, destination)
     with progress_bar("simulate", "blocks") as update:
         written = write_edition(
-            images,
-            destination,
-            storage_options(target_option if target_option is not None else option),
-            scheduler=scheduler,
-            overwrite=overwrite,
-            progress=lambda done, everything: update(done, everything, ""),
+            images, destination, storage.target, scheduler=scheduler, overwrite=overwrite, progress=update
         )
     count = images.size // (images.sizes["y"] * images.sizes["x"])
     text = (

@@ -8,16 +8,13 @@ from typing import Annotated
 
 import typer
 
+from msl_store.cli_groups import grouped
+from msl_store.cli_options import Selection, Url
 from msl_store.console import (
     LARGE_BYTES,
     PARTIAL_EXIT,
-    First,
-    Ids,
     JsonFlag,
     StorageOption,
-    Url,
-    Where,
-    ids_of,
     progress_bar,
     say,
     show,
@@ -72,14 +69,14 @@ def clear(
 
 
 @app.command()
+@grouped
 def pin(
+    *,
     folder: Folder,
     url: Url,
     size: Annotated[str | None, typer.Option("--limit", help="Of a new cache, as in '20 GB'.")] = None,
     parts: Annotated[str | None, typer.Option(help="Only these, as in mesh,images.")] = None,
-    ids: Ids = None,
-    first: First = None,
-    where: Where = None,
+    selection: Selection,
     option: StorageOption = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -88,8 +85,7 @@ def pin(
     from msl_store.store import Cache
 
     cache = Cache(folder, size)
-    library = open_library(url, storage_options(option), cache=cache)
-    library = library.select(ids=ids_of(ids), first=first, where=where)
+    library = open_library(url, storage_options(option), cache=cache).select(**selection.arguments)
     with progress_bar("pin", "bytes") as update:
 
         def tell(done: int, everything: int) -> None:

@@ -6,17 +6,9 @@ from typing import Annotated
 
 import typer
 
-from msl_store.console import (
-    JsonFlag,
-    OverwriteFlag,
-    StorageOption,
-    TargetOption,
-    Url,
-    say_size,
-    show,
-    size_text,
-    storage_options,
-)
+from msl_store.cli_groups import grouped
+from msl_store.cli_options import Storage, Url
+from msl_store.console import JsonFlag, OverwriteFlag, say_size, show, size_text
 from msl_store.errors import UsageError
 
 
@@ -46,7 +38,9 @@ def microscopes(
     show([one.to_dict() for one in known], as_json=as_json, text="\n".join(lines))
 
 
+@grouped
 def ome(
+    *,
     url: Url,
     destination: Annotated[
         str, typer.Argument(help="The OME-Zarr group to write: a path or s3://bucket/name.ome.zarr.")
@@ -60,15 +54,14 @@ def ome(
     ] = None,
     levels: Annotated[int, typer.Option(min=1, help="Resolutions, each half as fine as the one before.")] = 1,
     overwrite: OverwriteFlag = False,
-    option: StorageOption = None,
-    target_option: TargetOption = None,
+    storage: Storage,
     as_json: JsonFlag = False,
 ) -> None:
     """Write the images, stack or film of one instance as OME-Zarr 0.5, which napari and other viewers open."""
     from msl_store.library import open_library
     from msl_store.ome import write_ome
 
-    library = open_library(url, storage_options(option))
+    library = open_library(url, storage.source)
     images = library.images.sel(view=_known(view or library.views[0], library.views, "view"))
     if microscope is not None:
         names = [known["name"] for known in library.microscopes]
@@ -91,8 +84,7 @@ def ome(
         )
     images.attrs.update(provenance=provenance, license=library.license)
     say_size(images.nbytes, destination)
-    target_options = storage_options(target_option if target_option is not None else option)
-    written = write_ome(images, destination, target_options, levels=levels, overwrite=overwrite)
+    written = write_ome(images, destination, storage.target, levels=levels, overwrite=overwrite)
     text = f"{destination}: {' x '.join(f'{extent} {dim}' for dim, extent in images.sizes.items())}"
     show(
         {"sizes": dict(images.sizes), "stored_bytes": written},

@@ -7,17 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from msl_store.cli_groups import grouped
+from msl_store.cli_options import Selection, Storage, Url
 from msl_store.console import (
-    First,
-    Ids,
     JsonFlag,
     OverwriteFlag,
     SchedulerOption,
     StorageOption,
-    TargetOption,
-    Url,
-    Where,
-    ids_of,
     progress_bar,
     say,
     show,
@@ -88,12 +84,12 @@ def _info_lines(head: str, found: dict[str, Any]) -> list[str]:
     return lines
 
 
+@grouped
 def subset(
+    *,
     url: Url,
     destination: Annotated[str, typer.Argument(help="Where the subset goes: a path or s3://bucket/name.zarr.")],
-    ids: Ids = None,
-    first: First = None,
-    where: Where = None,
+    selection: Selection,
     split: Annotated[str | None, typer.Option(help="Only instances of this frozen split, as in train.")] = None,
     arrays: Annotated[
         str | None, typer.Option(help="What to take, as in mesh,occupancy,point_cloud/points,images:conf2; all else.")
@@ -102,15 +98,14 @@ def subset(
     view: Annotated[str | None, typer.Option(help="Only these views, as in 0,x90.")] = None,
     scheduler: SchedulerOption = None,
     overwrite: OverwriteFlag = False,
-    option: StorageOption = None,
-    target_option: TargetOption = None,
+    storage: Storage,
     as_json: JsonFlag = False,
 ) -> None:
     """Copy some instances into a library of their own, chunks as they are; run it again to finish what was stopped."""
     from msl_store.library import open_library
     from msl_store.subsetting import subset as copied
 
-    library = open_library(url, storage_options(option)).select(split=split)
+    library = open_library(url, storage.source).select(split=split)
     with progress_bar("subset", "instances") as update:
 
         def tell(state: Progress) -> None:
@@ -123,10 +118,8 @@ def subset(
         done = copied(
             library,
             destination,
-            storage_options(target_option if target_option is not None else option),
-            ids=ids_of(ids),
-            first=first,
-            where=where,
+            storage.target,
+            **selection.arguments,
             arrays=_names(arrays),
             microscopes=_names(microscope),
             views=_names(view),
@@ -161,12 +154,7 @@ def verify(
 
     library = open_library(url, storage_options(option))
     with progress_bar("verify", "blocks") as update:
-        found = check(
-            library,
-            quick=quick,
-            scheduler=scheduler,
-            progress=lambda done, everything: update(done, everything, ""),
-        )
+        found = check(library, quick=quick, scheduler=scheduler, progress=update)
     if found.unlisted:
         say(f"objects that do not belong to the library were not looked for: {found.unlisted}")
     looked = "looked for" if quick else "read"

@@ -1,12 +1,14 @@
-"""Options of the commands that image: microscopes, labellings, measured PSFs, focal planes; what their texts mean."""
+"""Options that several commands of ``msl`` take, the groups that they come in, and what their texts mean."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from msl_store.console import First, Ids, StorageOption, ids_of, storage_options
 from msl_store.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,6 +18,12 @@ if TYPE_CHECKING:
     from msl_store.optics.measured import MeasuredPsf
     from msl_store.optics.microscope import Microscope
 
+Url = Annotated[str, typer.Argument(help="The library: a path, s3://, https://, or a .zip of one.")]
+Where = Annotated[str | None, typer.Option(help="Only instances for which this holds, as in 'volume_um3 > 2'.")]
+TargetOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="Storage option of the destination; the library's where left out."),
+]
 MicroscopeOption = Annotated[
     str,
     typer.Option(help="conf1, conf2, epi1, an instrument (see `msl microscopes`), or a JSON or YAML file; or a list."),
@@ -43,6 +51,65 @@ IntervalOption = Annotated[float, typer.Option(help="Seconds from frame to frame
 NoiseFlag = Annotated[bool, typer.Option(help="Camera counts, or photons without noise.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Chooses emitters, noise and whatever else is random.")]
 ToleranceOption = Annotated[float, typer.Option(help="Largest error, as a fraction of an image's maximum.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which instances of a library."""
+
+    ids: Ids = None
+    first: First = None
+    where: Where = None
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """As `msl_store.library.Library.select` takes them."""
+        return {"ids": ids_of(self.ids), "first": self.first, "where": self.where}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Storage:
+    """How a library is reached, and the place that something is written to."""
+
+    option: StorageOption = None
+    target_option: TargetOption = None
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """Storage options of the library."""
+        return storage_options(self.option)
+
+    @property
+    def target(self) -> dict[str, Any]:
+        """Storage options of the destination."""
+        return self.source if self.target_option is None else storage_options(self.target_option)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imaging:
+    """How microscopes image."""
+
+    z: ZOption = None
+    labelling: LabellingOption = None
+    psf: PsfOption = None
+    psf_voxel_um: PsfVoxelOption = None
+    noise: NoiseFlag = True
+    seed: SeedOption = 0
+    tolerance: ToleranceOption = 1e-3
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """As what images takes them: focal planes, noise, seed and tolerance."""
+        return {"z": numbers_of(self.z, "z"), "noise": self.noise, "seed": self.seed, "tolerance": self.tolerance}
+
+    @property
+    def labels(self) -> Labelling | None:
+        """The labelling, where one is given."""
+        return labelling_of(self.labelling)
+
+    def psfs(self, microscopes: Sequence[Microscope]) -> dict[str, MeasuredPsf]:
+        """Return the measured PSFs, by the names of their microscopes."""
+        return psfs_of(self.psf, self.psf_voxel_um, microscopes)
 
 
 def numbers_of(text: str | None, what: str) -> list[float] | None:
@@ -122,8 +189,10 @@ def psfs_of(
 
 def _measured(path: str, microscope: Microscope, *, pixel_um: float, step_um: float) -> MeasuredPsf:
     from msl_store.optics.measured import measured_psf, read_measured_psf
-    from msl_store.store import read_array
+    from msl_store.store import ZarrArray, locate
 
     if path.lower().endswith((".tif", ".tiff")):
         return read_measured_psf(path, microscope, pixel_um=pixel_um, step_um=step_um)
-    return measured_psf(read_array(path), microscope, pixel_um=pixel_um, step_um=step_um)
+    array = ZarrArray(locate(path))
+    stack = array.read([slice(None)] * len(array.shape))
+    return measured_psf(stack, microscope, pixel_um=pixel_um, step_um=step_um)

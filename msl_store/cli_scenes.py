@@ -2,44 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from msl_store.cli_groups import grouped
 from msl_store.cli_options import (
+    Imaging,
     IntervalOption,
-    LabellingOption,
     MicroscopeOption,
-    NoiseFlag,
-    PsfOption,
-    PsfVoxelOption,
-    SeedOption,
-    ToleranceOption,
-    ZOption,
-    labelling_of,
+    Selection,
+    Storage,
+    Url,
     lengths_of,
     microscopes_of,
-    numbers_of,
-    psfs_of,
 )
-from msl_store.console import (
-    First,
-    Ids,
-    JsonFlag,
-    OverwriteFlag,
-    SchedulerOption,
-    StorageOption,
-    TargetOption,
-    Url,
-    Where,
-    ids_of,
-    progress_bar,
-    say_size,
-    show,
-    size_text,
-    storage_options,
-)
+from msl_store.console import JsonFlag, OverwriteFlag, SchedulerOption, progress_bar, say_size, show, size_text
 from msl_store.errors import UsageError
 
 if TYPE_CHECKING:
@@ -52,74 +32,83 @@ if TYPE_CHECKING:
 ENDINGS = (".mp4", ".gif", ".ome.zarr", ".zarr")
 """What a time-lapse is written as."""
 
-FieldOption = Annotated[
-    str | None,
-    typer.Option(metavar="Y,X", help="Extent of the field in um; the first microscope's own where left out."),
-]
-DepthOption = Annotated[
-    float | None, typer.Option(help="Thickness of the slab in um; without it all lie at one height.")
-]
-OverlapOption = Annotated[str, typer.Option(help="allow, forbid, or forbid_projected: not even above each other.")]
-NonOverlapFlag = Annotated[bool, typer.Option("--non-overlap", help="Short for --overlap forbid.")]
-GapOption = Annotated[float, typer.Option(help="Least distance in um between shapes that may not overlap.")]
-BorderOption = Annotated[str, typer.Option(help="inside: shapes lie whole in the field. cut: the border may cut them.")]
-TurningOption = Annotated[str, typer.Option(help="free, axial (about the optical axis), or none.")]
 VoxelOption = Annotated[
     str | None, typer.Option(metavar="Z,Y,X", help="Also a volume of labels, with voxels of this edge in um.")
 ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Placing:
+    """How instances are placed in a field."""
+
+    field_um: Annotated[
+        str | None,
+        typer.Option(metavar="Y,X", help="Extent of the field in um; the first microscope's own where left out."),
+    ] = None
+    depth_um: Annotated[
+        float | None, typer.Option(help="Thickness of the slab in um; without it all lie at one height.")
+    ] = None
+    overlap: Annotated[str, typer.Option(help="allow, forbid, or forbid_projected: not even above each other.")] = (
+        "allow"
+    )
+    non_overlap: Annotated[bool, typer.Option("--non-overlap", help="Short for --overlap forbid.")] = False
+    gap_um: Annotated[float, typer.Option(help="Least distance in um between shapes that may not overlap.")] = 0.0
+    border: Annotated[
+        str, typer.Option(help="inside: shapes lie whole in the field. cut: the border may cut them.")
+    ] = "inside"
+    turning: Annotated[str, typer.Option(help="free, axial (about the optical axis), or none.")] = "free"
+
+    def compose(self, library: Library, optics: Microscope, imaging: Imaging) -> Scene:
+        """Return the scene of all instances of a library."""
+        from msl_store.scenes import compose, field_of
+
+        extent: Any = lengths_of(self.field_um, "field-um", 2) or field_of(optics)
+        rules: dict[str, Any] = {"border": self.border, "turning": self.turning, "gap_um": self.gap_um}
+        rules["overlap"] = "forbid" if self.non_overlap else self.overlap
+        return compose(
+            library,
+            library.ids,
+            field_um=extent,
+            depth_um=self.depth_um,
+            labelling=imaging.labels,
+            seed=imaging.seed,
+            **rules,
+        )
+
+
+@grouped
 def scene(
+    *,
     url: Url,
     destination: Annotated[str, typer.Argument(help="The folder to write: a path or s3://bucket/name.")],
     microscope: MicroscopeOption = "conf1",
-    ids: Ids = None,
-    first: First = None,
-    where: Where = None,
-    field_um: FieldOption = None,
-    depth_um: DepthOption = None,
-    overlap: OverlapOption = "allow",
-    non_overlap: NonOverlapFlag = False,
-    gap_um: GapOption = 0.0,
-    border: BorderOption = "inside",
-    turning: TurningOption = "free",
-    z: ZOption = None,
+    selection: Selection,
+    placing: Placing,
+    imaging: Imaging,
     voxel_um: VoxelOption = None,
     closing_px: Annotated[int, typer.Option(min=0, help="Closes gaps of the emitters' masks.")] = 1,
-    labelling: LabellingOption = None,
-    psf: PsfOption = None,
-    psf_voxel_um: PsfVoxelOption = None,
-    noise: NoiseFlag = True,
-    seed: SeedOption = 0,
-    tolerance: ToleranceOption = 1e-3,
     overwrite: OverwriteFlag = False,
-    option: StorageOption = None,
-    target_option: TargetOption = None,
+    storage: Storage,
     as_json: JsonFlag = False,
 ) -> None:
     """Place instances in one field and write images (OME-Zarr), labels, masks (NPZ), poses (JSON) and a picture."""
+    from msl_store.library import open_library
     from msl_store.scene_files import write_scene
 
     optics = microscopes_of(microscope)
-    library = _chosen(url, option, ids=ids, first=first, where=where)
-    placed = _composed(
-        library, optics[0], field_um=field_um, depth_um=depth_um, overlap="forbid" if non_overlap else overlap,
-        gap_um=gap_um, border=border, turning=turning, labelling=labelling, seed=seed,
-    )  # fmt: skip
+    library = open_library(url, storage.source).select(**selection.arguments)
+    placed = placing.compose(library, optics[0], imaging)
     voxel: Any = lengths_of(voxel_um, "voxel-um", 3)
     written = write_scene(
         placed,
         optics,
         destination,
-        storage_options(target_option if target_option is not None else option),
-        z=numbers_of(z, "z"),
-        noise=noise,
-        seed=seed,
-        tolerance=tolerance,
-        psf=psfs_of(psf, psf_voxel_um, optics),
+        storage.target,
+        psf=imaging.psfs(optics),
         voxel_um=voxel,
         closing_px=closing_px,
         overwrite=overwrite,
+        **imaging.arguments,
     )
     result = {"instances": len(placed.placed), "files": list(written.paths), "stored_bytes": written.stored_bytes}
     text = (
@@ -128,7 +117,9 @@ def scene(
     show(result, as_json=as_json, text=f"{text}; data licence {library.license}")
 
 
+@grouped
 def timelapse(
+    *,
     url: Url,
     destination: Annotated[
         str, typer.Argument(help="A film (.mp4, .gif), OME-Zarr with labels (.ome.zarr), or an edition (.zarr).")
@@ -145,31 +136,17 @@ def timelapse(
     tumble_deg: Annotated[float | None, typer.Option(help="Random rotations, standard deviation in degrees.")] = None,
     deformation_um: Annotated[float | None, typer.Option(help="Smooth deformation, standard deviation in um.")] = None,
     microscope: MicroscopeOption = "conf1",
-    ids: Ids = None,
-    first: First = None,
-    where: Where = None,
-    field_um: FieldOption = None,
-    depth_um: DepthOption = None,
-    overlap: OverlapOption = "allow",
-    non_overlap: NonOverlapFlag = False,
-    gap_um: GapOption = 0.0,
-    border: BorderOption = "inside",
-    turning: TurningOption = "free",
-    z: ZOption = None,
+    selection: Selection,
+    placing: Placing,
+    imaging: Imaging,
     voxel_um: VoxelOption = None,
-    labelling: LabellingOption = None,
-    psf: PsfOption = None,
-    psf_voxel_um: PsfVoxelOption = None,
-    noise: NoiseFlag = True,
-    seed: SeedOption = 0,
-    tolerance: ToleranceOption = 1e-3,
     scheduler: SchedulerOption = None,
     overwrite: OverwriteFlag = False,
-    option: StorageOption = None,
-    target_option: TargetOption = None,
+    storage: Storage,
     as_json: JsonFlag = False,
 ) -> None:
     """Film instances that move, blink and bleach; a JSON file beside the film has the poses of every frame."""
+    from msl_store.library import open_library
     from msl_store.scene_files import write_poses
     from msl_store.scenes import timelapse as film_of
 
@@ -182,59 +159,34 @@ def timelapse(
         )
     changes = {"drift_um": lengths_of(drift_um, "drift-um", 3), "spin_deg": spin_deg, "wander_um": wander_um}
     moving = _motion(motion, {**changes, "tumble_deg": tumble_deg, "deformation_um": deformation_um})
-    library = _chosen(url, option, ids=ids, first=first, where=where)
-    placed = _composed(
-        library, optics[0], field_um=field_um, depth_um=depth_um, overlap="forbid" if non_overlap else overlap,
-        gap_um=gap_um, border=border, turning=turning, labelling=labelling, seed=seed,
-    )  # fmt: skip
-    images = film_of(
-        placed, optics[0], moving, frames, z=numbers_of(z, "z"), noise=noise, seed=seed, tolerance=tolerance,
-        psf=psfs_of(psf, psf_voxel_um, optics).get(optics[0].name), interval_s=interval_s,
-    )  # fmt: skip
+    library = open_library(url, storage.source).select(**selection.arguments)
+    placed = placing.compose(library, optics[0], imaging)
+    psf = imaging.psfs(optics).get(optics[0].name)
+    images = film_of(placed, optics[0], moving, frames, psf=psf, interval_s=interval_s, **imaging.arguments)
     say_size(images.nbytes, destination)
-    target_options = storage_options(target_option if target_option is not None else option)
-    voxel = lengths_of(voxel_um, "voxel-um", 3)
+    target, voxel = storage.target, lengths_of(voxel_um, "voxel-um", 3)
     with progress_bar("film", "frames") as update:
-        shared: dict[str, Any] = {
-            "scheduler": scheduler,
-            "progress": lambda done, everything: update(done, everything, ""),
-        }
+        shared: dict[str, Any] = {"scheduler": scheduler, "progress": update}
         if destination.endswith(".ome.zarr"):
             from msl_store.ome import write_ome
 
-            labels = _labels(placed, moving, images, voxel, depth_um)
-            write_ome(images, destination, target_options, labels=labels, overwrite=overwrite, **shared)
+            labels = _labels(placed, moving, images, voxel, placing.depth_um)
+            write_ome(images, destination, target, labels=labels, overwrite=overwrite, **shared)
         elif destination.endswith(".zarr"):
             from msl_store.edition import write_edition
             from msl_store.scenes import edition_of
 
-            write_edition(edition_of(images), destination, target_options, overwrite=overwrite, **shared)
+            write_edition(edition_of(images), destination, target, overwrite=overwrite, **shared)
         else:
             from msl_store.scenes import write_movie
 
             write_movie(_computed(images, **shared), destination, fps=fps)
     times = dict(zip(images["frame"].values.tolist(), images["time_s"].values.tolist(), strict=True))
     beside = f"{destination.rstrip('/')}.json"
-    write_poses(placed, moving, times, beside, target_options)
+    write_poses(placed, moving, times, beside, target)
     result = {"frames": frames, "instances": len(placed.placed), "files": [destination, beside]}
     text = f"{destination}: {frames} frames of {len(placed.placed)} instances; poses in {beside}"
     show(result, as_json=as_json, text=f"{text}; data licence {library.license}")
-
-
-def _chosen(url: str, option: list[str] | None, *, ids: str | None, first: int | None, where: str | None) -> Library:
-    from msl_store.library import open_library
-
-    library = open_library(url, storage_options(option))
-    return library.select(ids=ids_of(ids), first=first, where=where)
-
-
-def _composed(
-    library: Library, optics: Microscope, *, field_um: str | None, labelling: str | None, **rules: Any
-) -> Scene:
-    from msl_store.scenes import compose, field_of
-
-    extent: Any = lengths_of(field_um, "field-um", 2) or field_of(optics)
-    return compose(library, library.ids, field_um=extent, labelling=labelling_of(labelling), **rules)
 
 
 def _motion(file: str | None, changes: dict[str, Any]) -> Motion:

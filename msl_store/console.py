@@ -7,7 +7,7 @@ import logging
 import sys
 import traceback
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 from rich.console import Console
@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from msl_store.errors import MSLError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
 LARGE_BYTES = 10**9
 """Anything larger says its size first."""
@@ -39,25 +39,12 @@ SchedulerOption = Annotated[
     typer.Option(help="threads, processes, synchronous, or the address of a dask cluster (tcp://host:8786)."),
 ]
 OverwriteFlag = Annotated[bool, typer.Option("--overwrite", help="Replace another library at the target.")]
-TargetOption = Annotated[
-    list[str] | None,
-    typer.Option(metavar="KEY=VALUE", help="Storage option of the destination; the library's where left out."),
-]
-Url = Annotated[str, typer.Argument(help="The library: a path, s3://, https://, or a .zip of one.")]
 Ids = Annotated[str | None, typer.Option(help="Only these instances, as in 1,5,10-20.")]
 First = Annotated[int | None, typer.Option(min=1, help="Only the first instances.")]
-Where = Annotated[str | None, typer.Option(help="Only instances for which this holds, as in 'volume_um3 > 2'.")]
 Verbosity = Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say more; tracebacks with -vv.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 _state = {"verbose": 0, "quiet": False}
-
-
-def set_verbosity(*, verbose: int, quiet: bool) -> None:
-    """Choose how much is said on stderr."""
-    _state.update(verbose=verbose, quiet=quiet)
-    level = logging.ERROR if quiet else (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
 
 
 def storage_options(pairs: Sequence[str] | None) -> dict[str, Any]:
@@ -126,8 +113,15 @@ def say_size(size: int, what: str) -> None:
         say(f"{what}: {size_text(size)} before compression")
 
 
+class Advance(Protocol):
+    """What moves a progress bar."""
+
+    def __call__(self, done: int, everything: int, remark: str = "") -> None:
+        """Show how much is done of everything."""
+
+
 @contextmanager
-def progress_bar(label: str, unit: str) -> Iterator[Callable[[int, int, str], None]]:
+def progress_bar(label: str, unit: str) -> Iterator[Advance]:
     """Show progress on stderr; give a function to call with (done, all, remark)."""
     columns = (
         TextColumn("{task.description}"),
@@ -144,6 +138,20 @@ def progress_bar(label: str, unit: str) -> Iterator[Callable[[int, int, str], No
             bar.update(task, completed=done, total=max(everything, 1), remark=remark)
 
         yield update
+
+
+def tool(purpose: str) -> typer.Typer:
+    """Return a tool without commands, with the options that say how much it says."""
+    app = typer.Typer(help=purpose, no_args_is_help=True, pretty_exceptions_enable=False)
+
+    @app.callback()
+    def options(*, verbose: Verbosity = 0, quiet: Quiet = False) -> None:
+        """Choose how much is said."""
+        _state.update(verbose=verbose, quiet=quiet)
+        level = logging.ERROR if quiet else (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
+        logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
+
+    return app
 
 
 def run(app: typer.Typer) -> None:

@@ -6,7 +6,6 @@ first need; shapes and images when they are asked for.
 
 from __future__ import annotations
 
-import json
 import os
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,8 +16,9 @@ from msl_store.contents import PARTS, Contents, Instance, check_parts
 from msl_store.errors import MissingError, UsageError
 from msl_store.intake_entry import location_of
 from msl_store.labelled import images_of, rotations_of, tree_of
+from msl_store.members import Members
 from msl_store.splits import SPLITS
-from msl_store.store import Store, Want, open_store
+from msl_store.store import open_store
 from msl_store.table import matching, read_table, split_masks, split_numbers
 
 if TYPE_CHECKING:
@@ -28,96 +28,32 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from msl_store.shapes import Mesh, Occupancy, PointCloud
+    from msl_store.store import Store, Want
     from msl_store.store.caching import CacheChoice
 
 
-class Library:
+class Library(Members):
     """A library at a URL, or a subset of one; open one with `msl_store.open`.
 
     A library pickles as its URL, options and selection, so dask workers open it anew.
     """
 
     def __init__(self, store: Store, rows: NDArray[np.int64] | None = None, *, edition: Library | None = None) -> None:
-        self._store = store
+        super().__init__(store, rows)
         self._contents = Contents(store)
-        self._chosen = rows
         self._edition = edition
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopened, (self._store, self._chosen, self._edition)
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __contains__(self, instance: object) -> bool:
-        return instance in self._row_of
 
     def __repr__(self) -> str:
         title = self._store.attributes.get("title", "library")
         return f"<Library {title!r}: {len(self)} instances at {self.url}; {self.license}>"
 
     @property
-    def url(self) -> str:
-        """Where the library lies."""
-        return self._store.url
-
-    @property
-    def store(self) -> Store:
-        """The open store, for those who read arrays themselves."""
-        return self._store
-
-    @property
-    def attributes(self) -> dict[str, Any]:
-        """Title, licence, citation, provenance and digest of the library."""
-        return dict(self._store.attributes)
-
-    @property
-    def license(self) -> str:
-        """The data's licence."""
-        return str(self._store.attributes.get("license", "licence not stated"))
-
-    @property
-    def digest(self) -> str:
-        """Digest of the whole library's content, as published."""
-        return self._store.digest
-
-    @property
-    def lineage(self) -> tuple[str, ...]:
-        """Digests of this library and of those that it was taken from by `msl_store.subset`, the nearest first."""
-        return (self.digest, *(step["digest"] for step in self._store.attributes.get("derived_from", ())))
-
-    @property
     def edition(self) -> Library | None:
         """The edition that gives the images, where one was joined by `with_edition`."""
         return self._edition
-
-    @cached_property
-    def _rows(self) -> NDArray[np.int64]:
-        if self._chosen is not None:
-            return self._chosen
-        return np.setdiff1d(np.arange(len(self._store.ids)), self._store.groups["instances"].get("set_aside", []))
-
-    @cached_property
-    def ids(self) -> NDArray[np.int64]:
-        """The instances' 3DMSL ids, shape (instance,), in the library's order."""
-        return self._store.ids[self._rows]
-
-    @cached_property
-    def _row_of(self) -> dict[int, int]:
-        return dict(zip(self.ids.tolist(), self._rows.tolist(), strict=True))
-
-    def rows_of(self, ids: ArrayLike) -> NDArray[np.int64]:
-        """Return the stored rows of some instances; `MissingError` names those that are not here."""
-        wanted = np.atleast_1d(np.asarray(ids)).tolist()
-        missing = [instance for instance in wanted if instance not in self._row_of]
-        if missing:
-            shown = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
-            raise MissingError(
-                f"{self.url}: has no instance {shown} ({len(missing)} of {len(wanted)} asked for); "
-                f"this {'subset' if self._chosen is not None else 'library'} has {len(self)}, see Library.ids "
-                "and, for what was set aside, Library.findings"
-            )
-        return np.array([self._row_of[instance] for instance in wanted], np.int64)
 
     def select(
         self,
@@ -186,22 +122,9 @@ class Library:
         """One row an instance: status, what it has, morphometrics, with units; ``.to_dataframe()`` for pandas."""
         return read_table(self._store, self._rows)
 
-    @cached_property
-    def findings(self) -> list[dict[str, Any]]:
-        """What was wrong with the source: dicts with ``instance`` (None where unknown), ``place`` and ``reason``."""
-        (text,) = self._store.read([Want("instances/findings")])
-        found: list[dict[str, Any]] = json.loads(text.tobytes() or b"[]")
-        return found
-
     def with_set_aside(self) -> Library:
         """Return the whole library, including instances that were set aside because no part of them was good."""
         return Library(self._store, np.arange(len(self._store.ids)))
-
-    def stored_digest(self, instance: int) -> NDArray[np.uint8]:
-        """Return the SHA-256 of an instance's arrays as it was published with the library, shape (32,)."""
-        digests = self._store.columns(["instances/digest"])["instances/digest"]
-        digest: NDArray[np.uint8] = digests[self.rows_of(instance)[0]]
-        return digest
 
     def mesh(self, instance: int) -> Mesh:
         """Return one instance's mesh in EM voxels (vertices float32, faces uint32)."""

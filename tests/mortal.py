@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from msl_store.store import Objects
-from msl_store.store.publication import CLAIMS
+from msl_store.store.claims import CLAIMS
 
 
 def claims(objects):

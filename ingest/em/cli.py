@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ingest.outcome import tell_outcome
+from ingest.outcome import ReportOption, tell_outcome
 from msl_store.console import (
     JsonFlag,
     OverwriteFlag,
@@ -61,7 +60,7 @@ def em(
     scheduler: SchedulerOption = None,
     title: Annotated[str | None, typer.Option(help="The library's title.")] = None,
     license_name: Annotated[str | None, typer.Option("--license", help="The data's licence, as CC-BY-4.0.")] = None,
-    report: Annotated[Path | None, typer.Option(help="Write the report, with all findings, to this JSON file.")] = None,
+    report: ReportOption = None,
     overwrite: OverwriteFlag = False,
     option: StorageOption = None,
     source_option: Annotated[
@@ -141,7 +140,7 @@ def sample_volume(
             seed=seed,
             labelled=labelled,
             scheduler=scheduler,
-            progress=lambda done, everything: update(done, everything, ""),
+            progress=update,
         )
     print(f"{destination}: {' x '.join(map(str, shape))} voxels, {size_text(written)}")
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import threading
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from ingest.em.files import FileVolume, buffered
 from ingest.em.units import in_nm
 from ingest.em.volume import Box, Edges, Triple, checked_labels, digest_of
-from msl_store.errors import FormatError, IntegrityError, MissingError, MSLError, UsageError
-from msl_store.store import Objects, RangeFile
+from msl_store.errors import FormatError, MissingError, UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from msl_store.store import Objects
 
 _BUFFER = 1 << 20
 """Bytes read together of a remote file: HDF5 reads its tables in small pieces."""
@@ -26,25 +27,18 @@ _LOCK = threading.Lock()
 
 
 @dataclass(frozen=True)
-class Hdf5Volume:
-    """A dataset of an HDF5 file as a volume; opens at first use in each process, and pickles.
+class Hdf5Volume(FileVolume):
+    """A dataset of an HDF5 file as a volume.
 
     Attributes
     ----------
-    objects : Objects
-        The place that holds the file.
-    file : str
-        The file's name there.
     dataset : str
         The dataset's path in the file.
     """
 
-    objects: Objects
-    file: str
     dataset: str
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.objects, self.file, self.dataset)
+    DAMAGE: ClassVar[tuple[type[Exception], ...]] = (OSError, RuntimeError, ValueError)
 
     @cached_property
     def _dataset(self) -> Any:
@@ -54,7 +48,7 @@ class Hdf5Volume:
     @property
     def name(self) -> str:
         """The file's URL and the dataset's path."""
-        return f"{self.objects.url}/{self.file}:{self.dataset}"
+        return f"{super().name}:{self.dataset}"
 
     @property
     def shape(self) -> Triple:
@@ -84,14 +78,8 @@ class Hdf5Volume:
         """Of the file's size and the dataset's type."""
         return digest_of("hdf5", self.objects.size(self.file), self.dataset, list(self.shape), str(self.dtype))
 
-    def read(self, box: Box) -> NDArray[Any]:
-        """Return the labels in a box."""
-        try:
-            return np.asarray(self._dataset[box.slices])
-        except MSLError:
-            raise
-        except (OSError, RuntimeError, ValueError) as error:
-            raise IntegrityError(f"{self.name}: {box} cannot be read ({error}); fetch the file again") from error
+    def _read(self, box: Box) -> NDArray[Any]:
+        return np.asarray(self._dataset[box.slices])
 
 
 def open_hdf5(objects: Objects, file: str, dataset: str | None) -> Hdf5Volume:
@@ -136,7 +124,7 @@ def _opened(objects: Objects, file: str) -> Any:
     except ImportError as error:
         raise UsageError("HDF5 files need h5py: pip install 'msl-store[em]'") from error
     folder = objects.path
-    source: Any = folder / file if folder is not None else io.BufferedReader(RangeFile(objects, file), _BUFFER)
+    source: Any = folder / file if folder is not None else buffered(objects, file, _BUFFER)
     try:
         return h5py.File(source, "r")
     except FileNotFoundError as error:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import struct
 import threading
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from ingest.em.files import FileVolume, buffered
 from ingest.em.units import in_nm
 from ingest.em.volume import Box, Edges, Triple, checked_labels, digest_of
-from msl_store.errors import FormatError, IntegrityError, MissingError, MSLError
-from msl_store.store import Objects, RangeFile
+from msl_store.errors import FormatError, MissingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,36 +28,19 @@ _LOCK = threading.Lock()
 
 
 @dataclass(frozen=True)
-class TiffVolume:
-    """The first series of a TIFF file as a volume; opens at first use in each process, and pickles.
+class TiffVolume(FileVolume):
+    """The first series of a TIFF file as a volume."""
 
-    Attributes
-    ----------
-    objects : Objects
-        The place that holds the file.
-    file : str
-        The file's name there.
-    """
-
-    objects: Objects
-    file: str
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.objects, self.file)
+    DAMAGE: ClassVar[tuple[type[Exception], ...]] = (ValueError, RuntimeError, IndexError, TypeError)
 
     @cached_property
     def _tiff(self) -> Any:
-        return open_tiff(io.BufferedReader(RangeFile(self.objects, self.file), _BUFFER), self.name)
+        return open_tiff(buffered(self.objects, self.file, _BUFFER), self.name)
 
     @cached_property
     def _series(self) -> Any:
         with _LOCK:
             return self._tiff.series[0]
-
-    @property
-    def name(self) -> str:
-        """The file's URL."""
-        return f"{self.objects.url}/{self.file}"
 
     @cached_property
     def shape(self) -> Triple:
@@ -108,18 +90,12 @@ class TiffVolume:
         """Of the file's size and the stack's type."""
         return digest_of("tiff", self.objects.size(self.file), list(self.shape), str(self.dtype))
 
-    def read(self, box: Box) -> NDArray[Any]:
-        """Return the labels in a box."""
+    def _read(self, box: Box) -> NDArray[Any]:
         out = np.zeros(box.shape, self.dtype)
-        try:
-            if self._plain is not None:
-                self._read_plain(box, out, self._plain)
-            else:
-                self._read_segments(box, out)
-        except MSLError:
-            raise
-        except (ValueError, RuntimeError, IndexError, TypeError) as error:
-            raise IntegrityError(f"{self.name}: {box} cannot be decoded ({error}); fetch the file again") from error
+        if self._plain is not None:
+            self._read_plain(box, out, self._plain)
+        else:
+            self._read_segments(box, out)
         return out
 
     def _read_plain(self, box: Box, out: NDArray[Any], start: int) -> None:

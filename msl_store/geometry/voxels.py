@@ -128,7 +128,6 @@ def voxelise(
     UsageError
         Where the mesh is open, the edge is not positive, the shape is not three sizes, or the arrays are not a mesh.
     """
-    positions, corners = checked_mesh(vertices, faces)
     size, edges = tuple(int(n) for n in shape), np.asarray(edge, np.float64)
     if len(size) != 3 or min(size) < 0:
         raise UsageError(f"the voxels have the shape {size}; allowed are three sizes, 0 or more")
@@ -136,14 +135,38 @@ def voxelise(
         raise UsageError(f"a voxel's edge is {edges.tolist()}; allowed is a positive length, or one for each axis")
     if np.shape(low) not in ((), (3,)) or not np.isfinite(np.asarray(low, np.float64)).all():
         raise UsageError(f"the voxels' lower corner is {np.asarray(low).tolist()}; allowed are three coordinates")
+    return inside_at(vertices, faces, voxel_centres(low, edges, size))
+
+
+def inside_at(vertices: ArrayLike, faces: ArrayLike, axes: Sequence[NDArray[np.float64]]) -> NDArray[np.bool_]:
+    """Say which points of a rectilinear grid lie inside a closed mesh, as `voxelise` does.
+
+    Parameters
+    ----------
+    vertices : array_like, shape (n_vertex, 3)
+        Positions.
+    faces : array_like of integers, shape (n_face, 3)
+        Vertex indices; together they must enclose space.
+    axes : sequence of 3 ndarrays
+        The points' coordinates along the axes 0, 1, 2, each ascending.
+
+    Returns
+    -------
+    ndarray of bool, shape (n_0, n_1, n_2)
+
+    Raises
+    ------
+    UsageError
+        Where the mesh is open, or the arrays are not a mesh.
+    """
+    positions, corners = checked_mesh(vertices, faces)
     refuse_open(positions, corners)
-    solid = np.zeros(size, np.bool_)
+    solid = np.zeros([len(axis) for axis in axes], np.bool_)
     turned = turned_to_rays(positions, corners)
     if turned is None:
         return solid
     order, along, lowest, highest, _ = turned
-    centres = voxel_centres(low, edges, size)
-    x, y, z = (centres[axis] for axis in order)
+    x, y, z = (axes[axis] for axis in order)
     # The first centre in each face's half-open box, and the first beyond it.
     first = np.stack([np.searchsorted(c, lowest[:, k]) for k, c in enumerate((x, y, z))])
     last = np.stack([np.searchsorted(c, highest[:, k]) for k, c in enumerate((x, y, z))])

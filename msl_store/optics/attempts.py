@@ -15,7 +15,7 @@ import numpy as np
 
 from msl_store.optics.batch import Batch, scratch
 from msl_store.optics.gridding import place
-from msl_store.optics.plan import DIM, make_plan
+from msl_store.optics.plan import DIM, Scope, make_plan
 from msl_store.optics.stack import SHARED_DIM, make_shared_plan, references
 
 if TYPE_CHECKING:
@@ -64,10 +64,10 @@ class View:
     reach_px: float
     tolerance: float
 
-    def size(self, plane: int) -> tuple[Psf, float, tuple[int, int], float, tuple[float, float], float]:
-        """Return what plans of a plane have in common."""
+    def scope(self, tolerance: float) -> Scope:
+        """Return what the view's plans are made for."""
         m = self.microscope
-        return self.psf, m.pixel_um, m.size_px, self.focuses_um[plane], self.depths_um, self.reach_px
+        return Scope(self.psf, m.pixel_um, m.size_px, self.depths_um, self.reach_px, tolerance)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,19 +125,20 @@ def first_attempts(views: Iterable[View], *, stack: bool) -> Iterator[Attempt]:
 
 def _shared_plans(view: View) -> dict[int, Plan]:
     plans: dict[int, Plan] = {}
-    around = references(view.microscope, view.psf, view.depths_um)
+    scope, around = view.scope(view.tolerance), references(view.microscope, view.psf, view.depths_um)
     steps = view.psf.gain_turn_per_um(view.tolerance) is None
     for plane, focus in enumerate(view.focuses_um):
         if steps and not (view.psf.gain(view.placed[:, 2], focus) == 1).all():
             continue
-        plan = make_shared_plan(*view.size(plane), view.tolerance, around)
+        plan = make_shared_plan(scope, focus, around)
         if plan is not None:
             plans[plane] = plan
     return plans
 
 
 def _own_attempt(view: View, plane: int, tolerance: float, dim: float = 0.0) -> Attempt:
-    return Attempt(view, (plane,), (make_plan(*view.size(plane), tolerance, dim),), dim)
+    plan = make_plan(view.scope(tolerance), view.focuses_um[plane], dim)
+    return Attempt(view, (plane,), (plan,), dim)
 
 
 def batches(attempts: Iterable[Attempt], tried: deque[Tried]) -> Iterator[Batch]:

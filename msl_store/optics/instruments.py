@@ -9,6 +9,7 @@ Photons, exposures and pinholes are choices of an experiment: take a preset and 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -72,31 +73,30 @@ _NIKON = (
     "http://www.microscopyu.com/articles/formulas/formulasworkingparfocal.html"
 )
 _GFP = "emission of GFP-like fluorophores"
+_PLAN_APO_100X = f"Nikon Plan Apo 100x/1.40 oil: {_NIKON}"
 
+_WIDEFIELD = Microscope(
+    name="widefield-100x-oil",
+    numerical_aperture=1.4,
+    magnification=100.0,
+    wavelength_um=0.525,
+    pixel_um=0.065,
+    working_distance_um=130.0,
+    camera=ORCA_FLASH,
+    source=f"{_PLAN_APO_100X}; 6.5 um pixels of the camera. Assumed: {_GFP}",
+)
 
 INSTRUMENTS: Mapping[str, Microscope] = MappingProxyType(
     {
         microscope.name: microscope
         for microscope in (
-            Microscope(
-                name="widefield-100x-oil",
-                numerical_aperture=1.4,
-                magnification=100.0,
-                wavelength_um=0.525,
-                pixel_um=0.065,
-                working_distance_um=130.0,
-                camera=ORCA_FLASH,
-                source=f"Nikon Plan Apo 100x/1.40 oil: {_NIKON}; 6.5 um pixels of the camera. Assumed: {_GFP}",
-            ),
-            Microscope(
+            _WIDEFIELD,
+            replace(
+                _WIDEFIELD,
                 name="widefield-100x-oil-emccd",
-                numerical_aperture=1.4,
-                magnification=100.0,
-                wavelength_um=0.525,
                 pixel_um=0.13,
-                working_distance_um=130.0,
                 camera=IXON_888,
-                source=f"Nikon Plan Apo 100x/1.40 oil: {_NIKON}; 13 um pixels of the camera. Assumed: {_GFP}",
+                source=f"{_PLAN_APO_100X}; 13 um pixels of the camera. Assumed: {_GFP}",
             ),
             Microscope(
                 name="confocal-60x-oil",

@@ -36,6 +36,34 @@ FIELD_MULTIPLE = 4
 """Emitters farther from the axis than this many fields of view are left out."""
 
 
+@dataclass(frozen=True)
+class Scope:
+    """What plans are made for; emitters within it are imaged to its tolerance at any focus that a plan is made for.
+
+    Attributes
+    ----------
+    psf : Psf
+        The PSF.
+    pixel_um : float
+        Edge of a pixel.
+    size_px : tuple of int
+        Rows and columns of an image.
+    depth_range_um : tuple of float
+        Least and largest depth of an emitter.
+    reach_px : float
+        Largest distance of an emitter from the axis along x or y.
+    tolerance : float
+        Largest error, as a fraction of an image's maximum.
+    """
+
+    psf: Psf
+    pixel_um: float
+    size_px: tuple[int, int]
+    depth_range_um: tuple[float, float]
+    reach_px: float
+    tolerance: float
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
     """What images of one microscope, focus, range of positions and tolerance share.
@@ -65,31 +93,23 @@ class Plan:
 
 
 @lru_cache(maxsize=256)
-def make_plan(
-    psf: Psf,
-    pixel_um: float,
-    size_px: tuple[int, int],
-    immersion_displacement_um: float,
-    depth_range_um: tuple[float, float],
-    reach_px: float,
-    tolerance: float,
-    dim: float = 0.0,
-) -> Plan:
-    """Prepare images for a range of depths in um and of distances from the axis in pixels; 256 plans are kept.
+def make_plan(scope: Scope, immersion_displacement_um: float, dim: float = 0.0) -> Plan:
+    """Prepare images of one focus; 256 plans are kept.
 
     At a tolerance of 1e-3 a plan holds about half a megabyte and takes some 10 ms to make. `dim` is that of
     `msl_store.optics.separable.separate`.
     """
     from scipy.fft import next_fast_len
 
-    half = max(size_px) / 2
+    psf, pixel_um, tolerance = scope.psf, scope.pixel_um, scope.tolerance
+    half = max(scope.size_px) / 2
     # a PSF that does not end falls to zero beyond the farthest pixel, over this width
     taper_px = max(8.0, -8 * math.log10(tolerance) - 16)
-    reach = min(reach_px, FIELD_MULTIPLE * max(size_px))
+    reach = min(scope.reach_px, FIELD_MULTIPLE * max(scope.size_px))
     parts = separate(
         psf,
         immersion_displacement_um=immersion_displacement_um,
-        depth_range_um=depth_range_um,
+        depth_range_um=scope.depth_range_um,
         radius_um=math.sqrt(2) * (half + reach + 2 * taper_px) * pixel_um,
         tolerance=tolerance,
         dim=dim,
@@ -98,7 +118,7 @@ def make_plan(
     reach = min(reach, half + spread_px)
     # from a pixel to an emitter, and on until the PSF ends or the farthest pixel's distance is covered both ways
     farthest = half + reach
-    period = max(farthest + min(farthest + 2 * taper_px, spread_px), 2 * reach + 16, *size_px)
+    period = max(farthest + min(farthest + 2 * taper_px, spread_px), 2 * reach + 16, *scope.size_px)
     ends = period < 2 * (farthest + taper_px)
     pixels = next_fast_len(math.ceil(period), real=True)
     square = Square(pixels, pixel_um, farthest, 0.0 if ends else taper_px)
@@ -108,7 +128,7 @@ def make_plan(
     band = max(int((lost(spectra) > tolerance / 2).sum()) - 1, 1)
     width, side = cheapest_grid(spectra[: band + 1], parts.profiles.shape[1], pixels, tolerance)
     return Plan(
-        grid=make_grid(square, size_px, reach_px=reach, band=band, width=width, side=side, tolerance=tolerance),
+        grid=make_grid(square, scope.size_px, reach_px=reach, band=band, width=width, side=side, tolerance=tolerance),
         depth_start_um=parts.depth_start_um,
         depth_step_um=parts.depth_step_um,
         peak=parts.peak,

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from msl_store.optics.gridding import window
-from msl_store.optics.plan import Plan
+from msl_store.optics.plan import Plan, Scope
 from msl_store.optics.separable import barycentric, chebyshev, even_depths, even_radii, ring_areas
 from msl_store.optics.transfer import (
     Grid,
@@ -77,25 +77,15 @@ class _Focus:
 
 
 @lru_cache(maxsize=256)
-def make_shared_plan(
-    psf: Psf,
-    pixel_um: float,
-    size_px: tuple[int, int],
-    immersion_displacement_um: float,
-    depth_range_um: tuple[float, float],
-    reach_px: float,
-    tolerance: float,
-    references_um: tuple[float, ...],
-) -> Plan | None:
+def make_shared_plan(scope: Scope, immersion_displacement_um: float, references_um: tuple[float, ...]) -> Plan | None:
     """Prepare one plane of a stack; 256 are kept. None where what planes share is not fine enough for this focus.
 
     All plans that differ in the displacement alone have the same grid, weights and window: modes of one serve all.
     The grid is made for the displacements `references_um` (see `references`); what it loses of another is bounded here.
     The PSF's gain is in the plan, and not left to the emitters, where `Psf.gain_turn_per_um` says that it can be.
     """
-    shape = psf, pixel_um, size_px, depth_range_um, reach_px, tolerance
-    split, grid = _split(*shape), _grid(*shape, references_um)
-    focus = _focus(psf, split, immersion_displacement_um, tolerance)
+    split, grid, tolerance = _split(scope), _grid(scope, references_um), scope.tolerance
+    focus = _focus(scope, split, immersion_displacement_um)
     if grid is None or focus is None or focus.error > 0.8 * tolerance:
         return None
     kept = focus.spectra[: grid.band + 1]
@@ -122,26 +112,20 @@ def references(microscope: Microscope, psf: Psf, depth_range_um: tuple[float, fl
 
 
 @lru_cache(maxsize=32)
-def _split(
-    psf: Psf,
-    pixel_um: float,
-    size_px: tuple[int, int],
-    depth_range_um: tuple[float, float],
-    reach_px: float,
-    tolerance: float,
-) -> _Split:
+def _split(scope: Scope) -> _Split:
     from scipy.fft import next_fast_len
 
+    psf, pixel_um, tolerance = scope.psf, scope.pixel_um, scope.tolerance
     taper_px = max(16.0, -16 * math.log10(tolerance) - 32)
-    farthest = max(size_px) / 2 + reach_px
-    pixels = next_fast_len(math.ceil(max(2 * farthest + 2 * taper_px, *size_px)), real=True)
+    farthest = max(scope.size_px) / 2 + scope.reach_px
+    pixels = next_fast_len(math.ceil(max(2 * farthest + 2 * taper_px, *scope.size_px)), real=True)
     square = Square(pixels, pixel_um, farthest, taper_px)
-    low, high = depth_range_um
+    low, high = scope.depth_range_um
     fine = tolerance * SHARED_DIM
     turn = psf.turn_per_um + (psf.gain_turn_per_um(fine) or 0.0)
     nodes, signs = chebyshev(low, high, turn, fine)
     basis, projection = _depth_functions(nodes - (low + high) / 2, (high - low) / 2, turn, fine / 64)
-    step, depths = even_depths(turn, depth_range_um, fine)
+    step, depths = even_depths(turn, scope.depth_range_um, fine)
     return _Split(
         depth_start_um=low,
         depth_step_um=step,
@@ -154,7 +138,8 @@ def _split(
     )
 
 
-def _focus(psf: Psf, split: _Split, displacement_um: float, tolerance: float) -> _Focus | None:
+def _focus(scope: Scope, split: _Split, displacement_um: float) -> _Focus | None:
+    psf, tolerance = scope.psf, scope.tolerance
     table = psf.profiles(split.radii, split.nodes, displacement_um)
     if psf.gain_turn_per_um(tolerance) is not None:
         table = table * psf.gain(split.nodes, displacement_um)
@@ -176,25 +161,19 @@ def _focus(psf: Psf, split: _Split, displacement_um: float, tolerance: float) ->
 
 
 @lru_cache(maxsize=32)
-def _grid(
-    psf: Psf,
-    pixel_um: float,
-    size_px: tuple[int, int],
-    depth_range_um: tuple[float, float],
-    reach_px: float,
-    tolerance: float,
-    references_um: tuple[float, ...],
-) -> Grid | None:
+def _grid(scope: Scope, references_um: tuple[float, ...]) -> Grid | None:
     # band, window and grid that suit the references with something to spare; None where there is no light
-    split = _split(psf, pixel_um, size_px, depth_range_um, reach_px, tolerance)
-    focuses = [_focus(psf, split, reference, tolerance) for reference in references_um]
+    split, tolerance = _split(scope), scope.tolerance
+    focuses = [_focus(scope, split, reference) for reference in references_um]
     lit = [focus.spectra for focus in focuses if focus is not None]
     if not lit:
         return None
     spectra, accuracy = np.concatenate(lit, axis=1), tolerance / _SPARE
     band = max(int((lost(spectra) > accuracy).sum()) - 1, 1)
     width, side = cheapest_grid(spectra[: band + 1], len(split.projection), split.square.pixels, 4 * accuracy)
-    return make_grid(split.square, size_px, reach_px=reach_px, band=band, width=width, side=side, tolerance=tolerance)
+    return make_grid(
+        split.square, scope.size_px, reach_px=scope.reach_px, band=band, width=width, side=side, tolerance=tolerance
+    )
 
 
 def _depth_functions(

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from msl_store.errors import UsageError
-from msl_store.geometry.inside import inside
+from msl_store.geometry.voxels import inside_at
 from msl_store.geometry.zbuffer import draw_faces
 from msl_store.scenes.rendering import grid
 from msl_store.scenes.scene import cells, centres, fitted
@@ -125,13 +125,12 @@ def label_volume(
             slice(int(np.searchsorted(axis, a)), int(np.searchsorted(axis, b, side="right")))
             for axis, a, b in zip(axes, low, high, strict=True)
         ]
-        zz, yy, xx = np.meshgrid(*(axis[span] for axis, span in zip(axes, spans, strict=True)), indexing="ij")
-        points = np.stack([xx.ravel(), yy.ravel(), zz.ravel()], axis=1)
+        z, y, x = (axis[span] for axis, span in zip(axes, spans, strict=True))
         try:
-            within = inside(item.vertices_um, item.faces, points)
+            within = inside_at(item.vertices_um, item.faces, (x, y, z))
         except UsageError as error:
             raise UsageError(f"instance {item.id}: {error}") from error
-        volume[tuple(spans)][within.reshape(zz.shape)] = number
+        volume[tuple(spans)][within.transpose()] = number
     coords: dict[str, Any] = {
         name: (name, axis, {"units": "um"}) for name, axis in zip(("z", "y", "x"), axes, strict=True)
     }

@@ -1,12 +1,12 @@
 """The library on a disk, in a bucket or on a web server: the only package that knows zarr and object stores."""
 
 from msl_store.store.caching import Cache
+from msl_store.store.claims import held
 from msl_store.store.copying import BlockCopy, Taken
 from msl_store.store.objects import Objects, RangeFile, locate, locate_file
 from msl_store.store.packing import pack, unpack
 from msl_store.store.pieces import Cut, Piece, StoredArray, StoredShard, Want
-from msl_store.store.plain import read_array
-from msl_store.store.publication import Publication, commit_block, held, joined, make_way, put_shards
+from msl_store.store.publication import Publication, commit_block, joined, make_way, put_shards
 from msl_store.store.reading import ROOT, Store, open_store
 from msl_store.store.sharding import MISSING
 from msl_store.store.volumes import BlockArray, ZarrArray, zarr_node
@@ -39,7 +39,6 @@ __all__ = [
     "open_store",
     "pack",
     "put_shards",
-    "read_array",
     "unpack",
     "zarr_node",
 ]

@@ -7,22 +7,17 @@ it and one record a finished block lie under ``_unpublished``; that folder goes 
 from __future__ import annotations
 
 import json
-import os
-import re
-import socket
-import threading
-import time
-import uuid
 from collections.abc import Callable, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
 from msl_store import schema
 from msl_store.digest import column_digest
-from msl_store.errors import BusyError, FormatError, MissingError, NetworkError, UsageError
+from msl_store.errors import FormatError, MissingError, UsageError
 from msl_store.layout import Layout
+from msl_store.store.claims import CLAIMS, held
 from msl_store.store.reading import ROOT, UNPUBLISHED
 from msl_store.store.writing import column_object, metadata
 
@@ -34,14 +29,8 @@ if TYPE_CHECKING:
     from msl_store.store.objects import Body, Objects
 
 PLAN = f"{UNPUBLISHED}/plan.json"
-CLAIMS = f"{UNPUBLISHED}/claims"
 BLOCKS = f"{UNPUBLISHED}/blocks"
 REPLACING = f"{UNPUBLISHED}/replacing.json"
-CLAIM_NAME = re.compile(r"/(\d{6})\.json$")
-BEAT_S = 10.0
-"""A run says this often that it is alive."""
-SILENCE_S = 60.0
-"""A run on another machine that has been silent this long is taken for dead."""
 
 State = Literal["new", "resumed", "published"]
 
@@ -85,29 +74,19 @@ class Publication:
             self._sweep()
             yield "published"
             return
-        claim = _Claim(self.objects)
-        claim.take()
-        try:
+        with held(self.objects):
             if self.objects.exists(REPLACING) or (overwrite and self._is_ours()):
                 self._clear()
-            state: State = "published" if self._published() else self._begin()
-            with claim.beating():
-                yield state
-        finally:
-            claim.release()
+            yield "published" if self._published() else self._begin()
         if self.objects.exists(ROOT):
             self._sweep()
 
     def make_way(self, *, overwrite: bool) -> None:
         """Do the work of the function of this name."""
         if overwrite:
-            claim = _Claim(self.objects)
-            claim.take()
-            try:
+            with held(self.objects):
                 if self.objects.exists(REPLACING) or self._is_ours():
                     self._clear()
-            finally:
-                claim.release()
         self._published()
         if not self.objects.exists(PLAN):
             self._refuse_foreign_objects()
@@ -269,99 +248,5 @@ def make_way(objects: Objects, *, overwrite: bool) -> None:
     Publication(objects, Layout(0, {}), {}, "").make_way(overwrite=overwrite)
 
 
-@contextmanager
-def held(objects: Objects) -> Iterator[None]:
-    """Hold a place for this run, as a library's target is held while it is written.
-
-    Raises
-    ------
-    BusyError
-        Another run holds it.
-    """
-    claim = _Claim(objects)
-    claim.take()
-    try:
-        with claim.beating():
-            yield
-    finally:
-        claim.release()
-
-
 def _record_path(block: int) -> str:
     return f"{BLOCKS}/{block:06d}.json"
-
-
-class _Claim:
-    """The right to write to a target.
-
-    Claims are numbered. Whoever creates the next number holds the target; creating is atomic on every kind of storage,
-    so of two runs that find a dead claim at the same time one succeeds.
-    """
-
-    def __init__(self, objects: Objects) -> None:
-        self._objects = objects
-        self._path = ""
-        self._mine = {"run": uuid.uuid4().hex, "host": socket.gethostname(), "pid": os.getpid()}
-        self._stop = threading.Event()
-
-    def take(self) -> None:
-        """Take the target, or raise `BusyError`."""
-        taken = sorted(path for path, _ in self._objects.list(CLAIMS) if CLAIM_NAME.search(path))
-        number = 0
-        if taken:
-            found = CLAIM_NAME.search(taken[-1])
-            number = int(found[1]) if found else 0
-            self._refuse_if_alive(taken[-1])
-        self._path = f"{CLAIMS}/{number + 1:06d}.json"
-        try:
-            self._objects.put(self._path, self._document(), create=True)
-        except FileExistsError:
-            raise BusyError(f"{self._objects.url}: another run took this target just now; let it finish") from None
-
-    def _refuse_if_alive(self, path: str) -> None:
-        try:
-            claim = json.loads(self._objects.get(path))
-        except MissingError:
-            return
-        silent_s = time.time() - claim["beat"]
-        dead = claim["host"] == self._mine["host"] and not _alive(claim["pid"])
-        if claim["released"] or dead or silent_s > SILENCE_S:
-            return
-        raise BusyError(
-            f"{self._objects.url}: process {claim['pid']} on {claim['host']} is writing here (last sign of life "
-            f"{max(0, silent_s):.0f} s ago); let it finish, or stop it and run this again after {SILENCE_S:.0f} s"
-        )
-
-    def _document(self, *, released: bool = False) -> bytes:
-        return json.dumps({**self._mine, "beat": time.time(), "released": released}).encode()
-
-    @contextmanager
-    def beating(self) -> Iterator[None]:
-        """Say now and then that this run is alive."""
-
-        def beat() -> None:
-            while not self._stop.wait(BEAT_S):
-                with suppress(NetworkError):  # the next beat tries again
-                    self._objects.put(self._path, self._document())
-
-        thread = threading.Thread(target=beat, name="msl-store-claim", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._stop.set()
-            thread.join()
-
-    def release(self) -> None:
-        """Give the target up."""
-        self._objects.put(self._path, self._document(released=True))
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -110,9 +110,11 @@ class ZarrArray:
         except MSLError:
             raise
         except FileNotFoundError as error:
-            raise MissingError(f"{self.url}: there is no Zarr array; check the path") from error
+            raise MissingError(f"{self.url}: there is no Zarr array here; check the path") from error
         except (ValueError, KeyError, TypeError) as error:
-            raise FormatError(f"{self.url}: this Zarr array cannot be opened ({error})") from error
+            raise FormatError(
+                f"{self.url}: cannot be opened ({error}); name a Zarr array, not the group that holds it"
+            ) from error
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from solids import box, sphere, staircase, together, torus
 
 from msl_store.errors import UsageError
 from msl_store.geometry.inside import inside
-from msl_store.geometry.voxels import voxel_centres, voxel_grid, voxelise
+from msl_store.geometry.voxels import inside_at, voxel_centres, voxel_grid, voxelise
 from msl_store.shapes import normalize
 
 
@@ -45,6 +45,17 @@ def test_any_coordinates_and_edges_give_the_answers_of_the_inside_test(corners, 
     shape = tuple(np.ceil((4 - low) / edge).astype(int))
     found = voxelise(*solid, low=low, edge=edge, shape=shape)
     assert np.array_equal(found.ravel(), inside(*solid, centres_of(low, edge, shape)))
+
+
+@given(
+    arrays.arrays(float, (4, 3), elements=st.floats(-4, 4)),
+    st.tuples(*[st.lists(st.floats(-5, 5), max_size=6).map(sorted).map(np.array)] * 3),
+)
+@settings(max_examples=100, deadline=None)
+def test_uneven_grids_give_the_answers_of_the_inside_test(corners, axes):
+    solid = corners, np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [0, 3, 2]])
+    points = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
+    assert np.array_equal(inside_at(*solid, axes).ravel(), inside(*solid, points.reshape(-1, 3)))
 
 
 @given(arrays.arrays(bool, st.tuples(*[st.integers(1, 5)] * 3)))

@@ -20,7 +20,8 @@ from small_library import WHOLE, assert_same, made_records, record_of
 import msl_store as msl
 from msl_store.errors import FormatError, IntegrityError, MissingError, NetworkError, UsageError
 from msl_store.store import Objects, RangeFile, locate, locate_file
-from msl_store.store.backends import FsspecBackend, ObstoreBackend
+from msl_store.store.filesystems import FsspecBackend
+from msl_store.store.object_stores import ObstoreBackend
 from msl_store.store.ranges import COALESCE_BYTES, NEAR_BYTES, coalesced
 
 WRITABLE = ["disk", "memory", "s3", "s3 by s3fs"]

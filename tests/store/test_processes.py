@@ -12,7 +12,8 @@ from child_process import forked, spawned
 from small_library import WHOLE, sums
 
 import msl_store as msl
-from msl_store.store.backends import FsspecBackend, ObstoreBackend
+from msl_store.store.filesystems import FsspecBackend
+from msl_store.store.object_stores import ObstoreBackend
 
 
 @pytest.fixture(params=["disk", "web server", "bucket", "zip"])

@@ -17,7 +17,7 @@ from tiny_edition import INSTANCES, check_is_whole, publication, stored, write, 
 import msl_store as msl
 from msl_store.errors import BusyError, FormatError, MissingError, UsageError
 from msl_store.store import Objects
-from msl_store.store.publication import CLAIMS, SILENCE_S
+from msl_store.store.claims import CLAIMS, SILENCE_S
 
 
 @pytest.fixture(params=["disk", "memory", "s3"])
@@ -172,7 +172,7 @@ def test_of_runs_that_come_at_once_one_gets_the_target(place, left):
 
 
 def test_a_run_says_that_it_is_alive(disk, monkeypatch):
-    monkeypatch.setattr("msl_store.store.publication.BEAT_S", 0.01)
+    monkeypatch.setattr("msl_store.store.claims.BEAT_S", 0.01)
     with publication(disk).claimed():
         beats = set()
         deadline = time.monotonic() + 30

@@ -11,7 +11,8 @@ import small_library
 import msl_store as msl
 from msl_store.errors import NetworkError, UsageError
 from msl_store.store import locate
-from msl_store.store.backends import FsspecBackend, ObstoreBackend
+from msl_store.store.filesystems import FsspecBackend
+from msl_store.store.object_stores import ObstoreBackend
 
 ROLE = "arn:aws:iam::123456789012:role/reader"
 

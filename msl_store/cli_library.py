@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,6 +18,7 @@ from msl_store.console import (
     TargetOption,
     Url,
     Where,
+    counted,
     ids_of,
     progress_bar,
     say,
@@ -24,6 +26,7 @@ from msl_store.console import (
     size_text,
     storage_options,
 )
+from msl_store.contents import PARTS
 from msl_store.errors import IntegrityError
 from msl_store.schema import STATUS
 
@@ -46,16 +49,17 @@ def info(
 
     library = open_library(url, storage_options(option))
     found = summary(library, sizes=sizes)
-    show(found, as_json=as_json, text="\n".join(_info_lines(repr(library), found)))
+    show(found, as_json=as_json, text="\n".join(_info_lines(found)))
 
 
-def _info_lines(head: str, found: dict[str, Any]) -> list[str]:
+def _info_lines(found: dict[str, Any]) -> list[str]:
     """Return a summary as lines for people."""
     counts, provenance = dict(found["counts"]), found["provenance"]
     findings = counts.pop("findings", 0)
-    parts = {name[4:]: count for name, count in counts.items() if name.startswith("has_")}
+    parts = {name: counts[f"has_{name}"] for name in (*PARTS, "normals") if f"has_{name}" in counts}
+    holds = f"{counted(found['instances'], 'instance')} at {found['url']}"
     lines = [
-        head,
+        f"{found['title'] or 'library'}: {holds}; {found['license'] or 'licence not stated'}",
         "parts: " + ", ".join(f"{name} {count}" for name, count in parts.items()),
         "status: " + ", ".join(f"{name.replace('_', ' ')} {counts[name]}" for name in STATUS),
         f"findings: {findings}",
@@ -70,7 +74,7 @@ def _info_lines(head: str, found: dict[str, Any]) -> list[str]:
         stored = found["stored"]
         lines[-1] += f", {size_text(stored['bytes'])} stored ({stored['how']})"
         large = {path: size for path, size in stored["by_array"].items() if size > stored["bytes"] / 100}
-        lines += [f"  {path}: {size_text(size)}" for path, size in large.items()]
+        lines += [f"  {path}: {size_text(size)}" for path, size in sorted(large.items(), key=itemgetter(1))[::-1]]
     made = provenance.get("provenance")
     if made is not None:
         names = ", ".join(microscope["name"] for microscope in made.get("microscopes", []))
@@ -82,7 +86,11 @@ def _info_lines(head: str, found: dict[str, Any]) -> list[str]:
         lines.append(f"edition: {provenance.get('edition', 'not stated')}; source: {provenance.get('source', '?')}")
     for step in provenance.get("derived_from", []):
         left_out = f", without {', '.join(step['left_out'])}" if step["left_out"] else ""
-        lines.append(f"subset of {step['url']} ({step['instances']} instances; digest {step['digest'][:12]}){left_out}")
+        how = "".join(f", {name.replace('_', ' ')} {value}" for name, value in step["selection"].items())
+        lines.append(
+            f"subset of {step['url']} ({counted(step['instances'], 'instance')}; digest {step['digest'][:12]})"
+            f"{how}{left_out}"
+        )
     lines.append(f"digest {provenance.get('digest', '')}; written by {provenance.get('software', '?')}")
     lines.append(f"cite: {found['citation'] or 'see the source'}")
     return lines
@@ -90,16 +98,27 @@ def _info_lines(head: str, found: dict[str, Any]) -> list[str]:
 
 def subset(
     url: Url,
-    destination: Annotated[str, typer.Argument(help="Where the subset goes: a path or s3://bucket/name.zarr.")],
+    destination: Annotated[
+        str, typer.Argument(metavar="DEST", help="Where the subset goes: a path or s3://bucket/name.zarr.")
+    ],
     ids: Ids = None,
     first: First = None,
     where: Where = None,
-    split: Annotated[str | None, typer.Option(help="Only instances of this frozen split, as in train.")] = None,
-    arrays: Annotated[
-        str | None, typer.Option(help="What to take, as in mesh,occupancy,point_cloud/points,images:conf2; all else.")
+    split: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only instances of this frozen split: train, val or test.")
     ] = None,
-    microscope: Annotated[str | None, typer.Option(help="Only images of these, as in conf1,conf2.")] = None,
-    view: Annotated[str | None, typer.Option(help="Only these views, as in 0,x90.")] = None,
+    arrays: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="What to take: mesh, point_cloud, occupancy, images, point_cloud/points (no normals), images:conf2 "
+            "(one microscope), with commas between. Left out: everything.",
+        ),
+    ] = None,
+    microscope: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="Only images of these, as in conf1,conf2.")
+    ] = None,
+    view: Annotated[str | None, typer.Option(metavar="NAMES", help="Only these views, as in 0,x90.")] = None,
     scheduler: SchedulerOption = None,
     overwrite: OverwriteFlag = False,
     option: StorageOption = None,
@@ -110,14 +129,15 @@ def subset(
     from msl_store.library import open_library
     from msl_store.subsetting import subset as copied
 
-    library = open_library(url, storage_options(option)).select(split=split)
+    library = open_library(url, storage_options(option))
     with progress_bar("subset", "instances") as update:
 
         def tell(state: Progress) -> None:
             if state.stored_bytes == 0:
                 about = "" if state.size.exact else "about "
                 text = f"{about}{size_text(state.size.stored_bytes)} of compressed chunks"
-                say(f"{destination}: {text}, {state.all_instances} of {len(library)} instances")
+                there = f"; {state.instances} are there already" if state.instances else ""
+                say(f"{destination}: {text}, {state.all_instances} of {counted(len(library), 'instance')}{there}")
             update(state.instances, state.all_instances, size_text(state.stored_bytes))
 
         done = copied(
@@ -127,6 +147,7 @@ def subset(
             ids=ids_of(ids),
             first=first,
             where=where,
+            split=split,
             arrays=_names(arrays),
             microscopes=_names(microscope),
             views=_names(view),
@@ -136,10 +157,11 @@ def subset(
         )
     aside = f" ({done.set_aside} have nothing of what was taken)" if done.set_aside else ""
     text = (
-        f"{destination}: nothing to do, this subset is complete ({done.instances} instances{aside})"
+        f"{destination}: nothing to do, this subset is complete ({counted(done.instances, 'instance')}{aside})"
         if done.state == "published"
-        else f"{destination}: {done.instances} instances{aside}, {size_text(done.stored_bytes)} in {done.seconds:.1f} s"
-        f", {size_text(done.stored_bytes / done.seconds)}/s; data licence {library.license}"
+        else f"{destination}: {counted(done.instances, 'instance')}{aside}, {size_text(done.stored_bytes)} "
+        f"{'more ' if done.state == 'resumed' else ''}in {done.seconds:.1f} s, "
+        f"{size_text(done.stored_bytes / done.seconds)}/s; data licence {library.license}"
     )
     show(asdict(done), as_json=as_json, text=text)
 

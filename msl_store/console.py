@@ -6,14 +6,14 @@ import json
 import logging
 import sys
 import traceback
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from msl_store.errors import MSLError, UsageError
+from msl_store.errors import MissingError, MSLError, NetworkError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +23,12 @@ LARGE_BYTES = 10**9
 
 PARTIAL_EXIT = 6
 """Done, but something was set aside."""
+
+STOPPED_EXIT = 130
+"""Stopped by Ctrl-C, as shells say it."""
+
+MOST_IDS = 10**7
+"""Ids that ranges on a command line may name: more is a slip of the finger that would fill the memory."""
 
 StorageOption = Annotated[
     list[str] | None,
@@ -43,10 +49,18 @@ TargetOption = Annotated[
     list[str] | None,
     typer.Option(metavar="KEY=VALUE", help="Storage option of the destination; the library's where left out."),
 ]
-Url = Annotated[str, typer.Argument(help="The library: a path, s3://, https://, or a .zip of one.")]
+Url = Annotated[str, typer.Argument(metavar="URL", help="The library: a path, s3://, https://, or a .zip of one.")]
 Ids = Annotated[str | None, typer.Option(help="Only these instances, as in 1,5,10-20.")]
-First = Annotated[int | None, typer.Option(min=1, help="Only the first instances.")]
-Where = Annotated[str | None, typer.Option(help="Only instances for which this holds, as in 'volume_um3 > 2'.")]
+First = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Only the first N of the instances that the others leave.")
+]
+Where = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CONDITION",
+        help="Only instances for which this holds, as in 'volume_um3 > 2 and genus == 0' (columns of Library.table).",
+    ),
+]
 Verbosity = Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say more; tracebacks with -vv.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
@@ -90,9 +104,15 @@ def ids_of(text: str | None) -> list[int] | None:
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         try:
-            ids += range(int(first), int(last if dash else first) + 1)
+            named = range(int(first), int(last if dash else first) + 1)
         except ValueError:
             raise UsageError(f"ids {text!r}: {part!r} is no id; allowed is 1,5,10-20") from None
+        if not 0 < named.stop - named.start <= MOST_IDS - len(ids):
+            raise UsageError(
+                f"ids {text!r}: {part!r} names {max(named.stop - named.start, 0)} ids; "
+                f"allowed are ranges with the lower end first, of {MOST_IDS} ids together"
+            )
+        ids += named
     return ids
 
 
@@ -107,6 +127,15 @@ def size_text(size: float) -> str:
             return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} TB"
+
+
+def counted(number: int, what: str) -> str:
+    """Return a number of things for people.
+
+    >>> counted(1, "instance"), counted(0, "instance"), counted(12, "instance")
+    ('1 instance', '0 instances', '12 instances')
+    """
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def show(result: Any, *, as_json: bool, text: str) -> None:
@@ -128,7 +157,7 @@ def say_size(size: int, what: str) -> None:
 
 @contextmanager
 def progress_bar(label: str, unit: str) -> Iterator[Callable[[int, int, str], None]]:
-    """Show progress on stderr; give a function to call with (done, all, remark)."""
+    """Show progress on stderr, from the first time that there is some; give a function to call (done, all, remark)."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -136,22 +165,45 @@ def progress_bar(label: str, unit: str) -> Iterator[Callable[[int, int, str], No
         TextColumn("{task.fields[remark]}"),
         TimeRemainingColumn(),
     )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=bool(_state["quiet"])) as bar:
-        task = bar.add_task(label, total=1, remark="")
+    with ExitStack() as shown:
+        bar = Progress(*columns, console=Console(stderr=True), disable=bool(_state["quiet"]))
+        task = bar.add_task(label, total=1, start=False, remark="")
 
         def update(done: int, everything: int, remark: str = "") -> None:
+            if not bar.tasks[0].started:
+                shown.enter_context(bar)
+                bar.start_task(task)
             bar.update(task, completed=done, total=max(everything, 1), remark=remark)
 
         yield update
 
 
 def run(app: typer.Typer) -> None:
-    """Run a tool; an error that it raises on purpose is one line on stderr and its kind's exit code."""
+    """Run a tool; what the user or the disk is the cause of is one line on stderr and its kind's exit code."""
     try:
         app()
     except MSLError as error:
-        if _state["verbose"] > 1:
-            traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        _fail(str(error), error.exit_code)
+    except FileNotFoundError as error:
+        _fail(f"{_place(error)}: there is no such file or folder; check the path", MissingError.exit_code)
+    except OSError as error:
+        _fail(
+            f"{_place(error)}: {error.strerror or error}; check the path, who may write there and the room on the disk",
+            NetworkError.exit_code,
+        )
+    except SystemExit as error:
+        if error.code == STOPPED_EXIT:
+            print("stopped; what was written is kept, and the same command goes on from there", file=sys.stderr)
+        raise
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    if _state["verbose"] > 1:
+        traceback.print_exc()
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _place(error: OSError) -> str:
+    """Return the path that an error of the system is about."""
+    return str(error.filename2 or error.filename or "this machine")

@@ -17,7 +17,7 @@ from msl_store.store import Want
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from msl_store.store import Store
 
@@ -56,6 +56,48 @@ def check_parts(parts: Sequence[str]) -> None:
     unknown = set(parts) - set(PARTS)
     if unknown:
         raise UsageError(f"parts: {', '.join(sorted(unknown))} unknown; allowed: {', '.join(PARTS)}")
+
+
+def instance_numbers(ids: ArrayLike) -> list[int]:
+    """Return some ids, or one, as a list; `UsageError` where they are no integers.
+
+    >>> instance_numbers([3, 1]), instance_numbers(7)
+    ([3, 1], [7])
+    """
+    numbers = np.atleast_1d(np.asarray(ids))
+    if numbers.size and not np.issubdtype(numbers.dtype, np.integer):
+        raise UsageError(f"ids {ids!r}: allowed are integers, as in [1, 3]")
+    return [int(number) for number in numbers.ravel()]
+
+
+def id_range(ids: NDArray[np.int64]) -> str:
+    """Return how many ids there are, and from which to which.
+
+    >>> id_range(np.array([7, 3, 12]))
+    '3 (3 to 12)'
+    """
+    return f"{len(ids)} ({ids.min()} to {ids.max()})" if len(ids) else "none"
+
+
+def absence(
+    instance: int, part: str, findings: Sequence[Mapping[str, Any]], sources: Sequence[Mapping[str, Any]]
+) -> str:
+    """Return why an instance lacks a part: what was found wrong with it, or that a subset was made without it.
+
+    Parameters
+    ----------
+    instance : int
+        Its id.
+    part : str
+        One of `PARTS`.
+    findings, sources : sequence of mapping
+        The library's ``findings``, and its root attribute ``derived_from``.
+    """
+    why = [f"{found['place']}: {found['reason']}" for found in findings if found["instance"] == instance]
+    without = [source["url"] for source in sources if part in source["left_out"]]
+    if without:
+        why.append(f"this subset of {without[0]} was made without; open that, or take another subset")
+    return f"instance {instance} has no {part.replace('_', ' ')} ({'; '.join(why) or 'the source had none'})"
 
 
 @dataclass(frozen=True, eq=False)

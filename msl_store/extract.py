@@ -182,7 +182,8 @@ def extract(
         unknown = [name for name in wanted if name not in there]
         if unknown or not wanted or "images/present" not in paths:
             raise UsageError(
-                f"{dim}s: {', '.join(unknown) or 'no images are taken'}; allowed: {', '.join(there) or 'none'}"
+                f"{dim}s: {', '.join(unknown) + ' unknown' if unknown else 'no images are taken'}; "
+                f"allowed: {', '.join(there) or 'none'}"
                 f"{'' if 'images/present' in paths else ', with images among the arrays'}"
             )
         positions[dim] = np.flatnonzero(np.isin(there, list(wanted)))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from msl_store.contents import PARTS, Contents, Instance, check_parts
+from msl_store.contents import PARTS, Contents, Instance, absence, check_parts, id_range, instance_numbers
 from msl_store.errors import MissingError, UsageError
 from msl_store.intake_entry import location_of
 from msl_store.labelled import images_of, rotations_of, tree_of
@@ -108,14 +108,14 @@ class Library:
 
     def rows_of(self, ids: ArrayLike) -> NDArray[np.int64]:
         """Return the stored rows of some instances; `MissingError` names those that are not here."""
-        wanted = np.atleast_1d(np.asarray(ids)).tolist()
+        wanted = instance_numbers(ids)
         missing = [instance for instance in wanted if instance not in self._row_of]
         if missing:
             shown = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
             raise MissingError(
                 f"{self.url}: has no instance {shown} ({len(missing)} of {len(wanted)} asked for); "
-                f"this {'subset' if self._chosen is not None else 'library'} has {len(self)}, see Library.ids "
-                "and, for what was set aside, Library.findings"
+                f"this {'selection' if self._chosen is not None else 'library'} has {id_range(self.ids)}; see "
+                "Library.ids and, for what was set aside, Library.findings"
             )
         return np.array([self._row_of[instance] for instance in wanted], np.int64)
 
@@ -149,10 +149,13 @@ class Library:
             An id is given twice, `first` is negative, `where` is no condition on the table, or there is no such split.
         """
         rows = self._rows if ids is None else self.rows_of(ids)
-        if len(np.unique(rows)) != len(rows):
-            raise UsageError(f"{self.url}: an id is given twice; allowed: every id once")
-        if first is not None and first < 0:
-            raise UsageError(f"first={first}: allowed is 0 or more")
+        twice, times = np.unique(rows, return_counts=True)
+        if len(twice) != len(rows):
+            raise UsageError(
+                f"{self.url}: id {self._store.ids[twice[times > 1][0]]} is given twice; allowed: once each"
+            )
+        if first is not None and (not isinstance(first, int | np.integer) or first < 0):
+            raise UsageError(f"first={first!r}: allowed is 0 or more")
         if split is not None and split not in SPLITS:
             raise UsageError(f"split={split!r}: allowed are {', '.join(SPLITS)}; see also Library.splits")
         matches = np.ones(len(self), np.bool_) if where is None else matching(self.table, where)
@@ -239,11 +242,8 @@ class Library:
     def _part(self, instance: int, part: str) -> Any:
         found = getattr(next(self.instances([instance], parts=(part,))), part)
         if found is None:
-            why = [f"{f['place']}: {f['reason']}" for f in self.findings if f["instance"] == instance]
-            raise MissingError(
-                f"{self.url}: instance {instance} has no {part.replace('_', ' ')}"
-                + (f" ({'; '.join(why)})" if why else "; the source had none")
-            )
+            sources = self.attributes.get("derived_from", ())
+            raise MissingError(f"{self.url}: {absence(instance, part, self.findings, sources)}")
         return found
 
     def instances(

@@ -87,7 +87,7 @@ def matching(table: xr.Dataset, where: str) -> NDArray[np.bool_]:
     try:
         found = frame.eval(where, engine="python")
     except Exception as error:
-        raise UsageError(f"where={where!r}: {error}; columns: {', '.join(frame.columns)}") from error
+        raise UsageError(f"where={where!r}: {error}; columns: instance, {', '.join(frame.columns)}") from error
     matches = np.asarray(found)
     if matches.dtype != np.bool_ or matches.shape != (len(frame),):
         raise UsageError(f"where={where!r}: is no condition; allowed: a comparison such as 'volume_um3 > 2'")

@@ -127,7 +127,7 @@ def test_a_subset_reads_its_own_instances(library):
     assert [found.id for found in subset.instances()] == subset.ids.tolist()
     assert_same(record_of(subset.instance(WHOLE)), made_records()[WHOLE])
     with pytest.raises(
-        MissingError, match=rf"has no instance {library.ids[0]} \(1 of 1 asked for\); this subset has 2"
+        MissingError, match=rf"has no instance {library.ids[0]} \(1 of 1 asked for\); this selection has 2 \("
     ):
         subset.mesh(library.ids[0])
 
@@ -143,11 +143,22 @@ def test_an_empty_subset_is_a_library_too(library):
 @pytest.mark.parametrize(
     ("choice", "error", "message"),
     [
-        ({"ids": [WHOLE, WHOLE]}, UsageError, "an id is given twice"),
+        ({"ids": [WHOLE, WHOLE]}, UsageError, f"id {WHOLE} is given twice; allowed: once each"),
         ({"first": -1}, UsageError, "first=-1: allowed is 0 or more"),
-        ({"ids": [5, WHOLE, 6]}, MissingError, r"has no instance 5, 6 \(2 of 3 asked for\); this library has 68"),
+        (
+            {"ids": [5, WHOLE, 6]},
+            MissingError,
+            r"has no instance 5, 6 \(2 of 3 asked for\); this library has 68 \(10 to 85\); see",
+        ),
+        ({"ids": ["3"]}, UsageError, r"ids \['3'\]: allowed are integers"),
+        ({"ids": [1.5]}, UsageError, "allowed are integers"),
+        ({"first": 2.5}, UsageError, "first=2.5: allowed is 0 or more"),
         ({"ids": range(1000, 1009)}, MissingError, r"1000, 1001, 1002, 1003, 1004, \.\.\. \(9 of 9"),
-        ({"where": "volume > 2"}, UsageError, r"where='volume > 2': name 'volume' is not defined; columns: area_um2, "),
+        (
+            {"where": "volume > 2"},
+            UsageError,
+            r"where='volume > 2': name 'volume' is not defined; columns: instance, area_um2, ",
+        ),
         ({"where": "volume_um3 >"}, UsageError, "where='volume_um3 >': "),
         ({"where": "volume_um3 * 2"}, UsageError, "is no condition; allowed: a comparison such as"),
         ({"where": "1 < 2"}, UsageError, "is no condition; allowed: a comparison such as"),

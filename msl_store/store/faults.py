@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import zipfile
 import zlib
@@ -13,12 +14,18 @@ from msl_store.errors import IntegrityError, MissingError, MSLError, NetworkErro
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_RETRIED = re.compile(r"after (?P<retries>\d+) retries, max_retries: \d+, retry_timeout: \S+\s+- (?P<last>.*)")
+_CAUSE = re.compile(r'(?:message|error): "([^"]+)"')
+
 
 @contextmanager
 def translated(place: str) -> Iterator[None]:
     """Turn what storage libraries raise into this project's errors, naming the place."""
     from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
 
+    remedy = "check the address, the credentials and the network"
+    if "://" not in place or place.startswith("file://"):
+        remedy = "check the path, its permissions and the room on the disk"
     clients: tuple[type[Exception], ...] = (BaseError, OSError, RuntimeError, *_client_errors())
     try:
         yield
@@ -31,8 +38,20 @@ def translated(place: str) -> Iterator[None]:
     except (zipfile.BadZipFile, zlib.error) as error:
         raise IntegrityError(f"{place}: {error}; copy the zip file again") from error
     except clients as error:
-        first_line = str(error).strip().split("\n")[0]
-        raise NetworkError(f"{place}: {first_line}; check the address, the credentials and the network") from error
+        raise NetworkError(f"{place}: {_reason(error)}; {remedy}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Return in one line why a client failed.
+
+    Of obstore's errors, without how it retried, and with the innermost cause, which only its debug text names.
+    """
+    first, _, more = str(error).strip().partition("\n")
+    tried = _RETRIED.search(first)
+    if tried is None:
+        return first
+    causes = _CAUSE.findall(more)
+    return f"{tried['last']} ({tried['retries']} retries){': ' + causes[-1] if causes else ''}"
 
 
 def refuse_if_short(place: str, held: int, wanted: tuple[int, int | None]) -> None:

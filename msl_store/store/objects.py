@@ -224,6 +224,8 @@ def local_path(url: str) -> Path | None:
 def normalized_url(url: str | os.PathLike[str]) -> str:
     """Return a URL without its trailing slash, a path on this machine made absolute."""
     text = os.fspath(url)
+    if text.endswith("://"):
+        raise UsageError(f"{text}: names no place; allowed: a path, s3://bucket/path, https://host/path")
     path = local_path(text)
     return text.rstrip("/") if path is None else str(path.expanduser().absolute())
 

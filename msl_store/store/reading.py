@@ -326,10 +326,11 @@ def _root_document(objects: Objects) -> dict[str, Any]:
 def _why_not_there(objects: Objects) -> str:
     if objects.exists(f"{UNPUBLISHED}/plan.json"):
         return (
-            f"{objects.url}: this library is not finished: an ingest is under way or was stopped; "
-            "the same msl-ingest command finishes it"
+            f"{objects.url}: this library is not finished: its writing is under way or was stopped; "
+            "the command that began it (msl-ingest, msl subset, msl simulate, ...) finishes it"
         )
-    return f"{objects.url}: there is no library here ({ROOT} is missing); check the URL and the credentials"
+    check = "the URL and the credentials" if objects.path is None else "the path"
+    return f"{objects.url}: there is no library here ({ROOT} is missing); check {check}"
 
 
 def _nodes(documents: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, StoredArray]]:

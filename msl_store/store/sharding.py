@@ -1,6 +1,6 @@
 """Chunks and shards as bytes, after the Zarr v3 core specification.
 
-A chunk is little-endian C order, blosc (zstd, bitshuffle), then CRC-32C. A shard starts with its index (offset and
+A chunk is little-endian C order, blosc, then CRC-32C. A shard starts with its index (offset and
 length of every chunk, then CRC-32C), so that one range from byte 0 gets it from any server; the chunks follow. A chunk
 that was never written has the offset and length 2^64 - 1.
 """
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from msl_store.schema import Packing
+
 LEVEL = 2
 """Blosc's level: on every array of a library chunks are within 2 % of their size at level 5, in half the time."""
 
@@ -36,10 +38,12 @@ def index_bytes(chunks_per_shard: Sequence[int]) -> int:
     return math.prod(chunks_per_shard) * INDEX_ENTRY_BYTES + CHECKSUM_BYTES
 
 
-def encode_chunk(values: NDArray[Any]) -> bytes:
+def encode_chunk(values: NDArray[Any], packing: Packing = "zstd bits") -> bytes:
     """Return a chunk's bytes; `values` has the chunk's full extent."""
+    compressor, _, unit = packing.partition(" ")
+    shuffle = {"bits": blosc.BITSHUFFLE, "bytes": blosc.SHUFFLE}[unit]
     with _one_blosc_thread():
-        packed = blosc.compress(np.ascontiguousarray(values), b"zstd", LEVEL, shuffle=blosc.BITSHUFFLE)
+        packed = blosc.compress(np.ascontiguousarray(values), compressor.encode(), LEVEL, shuffle=shuffle)
     return bytes(packed) + _checksum(packed)
 
 

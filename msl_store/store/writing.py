@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from msl_store.layout import ArrayLayout, Layout
-    from msl_store.schema import ArraySpec
+    from msl_store.schema import ArraySpec, Packing
 
 
 class BlockWriter:
@@ -88,7 +88,7 @@ class BlockWriter:
             if present is not None and not present[origin[1 : 1 + present.ndim]]:
                 continue
             position = [(c + o * n) // n for c, o, n in zip(corner, origin, array.chunk, strict=True)]
-            self._add(array, position, encode_chunk(chunk))
+            self._add(array, position, encode_chunk(chunk, array.spec.packing))
 
     def _add(self, array: ArrayLayout, chunk: list[int], data: bytes) -> None:
         path, number = array.object_of(chunk)
@@ -127,11 +127,13 @@ def column_object(array: ArrayLayout, values: NDArray[Any]) -> tuple[str, bytes]
     return f"{array.spec.path}/c/{'/'.join('0' * len(array.chunk))}", encode_chunk(full)
 
 
-def compressors(dtype: np.dtype[Any]) -> list[Any]:
+def compressors(dtype: np.dtype[Any], packing: Packing = "zstd bits") -> list[Any]:
     """Return zarr's codecs for what `encode_chunk` does to values of a type."""
     from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
 
-    blosc = BloscCodec(typesize=dtype.itemsize, cname="zstd", clevel=LEVEL, shuffle=BloscShuffle.bitshuffle)
+    compressor, _, unit = packing.partition(" ")
+    shuffle = {"bits": BloscShuffle.bitshuffle, "bytes": BloscShuffle.shuffle}[unit]
+    blosc = BloscCodec(typesize=dtype.itemsize, cname=cast("Any", compressor), clevel=LEVEL, shuffle=shuffle)
     return [blosc, Crc32cCodec()]
 
 
@@ -178,7 +180,7 @@ def _create(group: Any, spec: ArraySpec, array: ArrayLayout) -> None:
         dtype=spec.dtype,
         chunks=array.chunk,
         shards=None if array.shard is None else {"shape": array.shard, "index_location": "start"},
-        compressors=compressors(np.dtype(spec.dtype)),
+        compressors=compressors(np.dtype(spec.dtype), spec.packing),
         fill_value=spec.fill,
         dimension_names=spec.dims,
         attributes=spec.attributes,

@@ -308,10 +308,10 @@ def test_a_pin_that_is_too_large_is_refused_before_anything_is_fetched(distant, 
         cache.pin(library)
     assert proxy.bytes() < 1_000_000  # of 8 MB: the root document, columns and shard indexes
     assert cache.info().pinned_bytes == 0
-    one = cache.pin(library.select(ids=[WHOLE]))
-    with pytest.raises(UsageError, match=rf"limit is 2000000 bytes and {one.bytes} are pinned"):
+    some = cache.pin(library.select(ids=IDS))
+    with pytest.raises(UsageError, match=rf"limit is 2000000 bytes and {some.bytes} are pinned"):
         cache.pin(library.select(first=30))
-    assert cache.info().pinned_bytes == one.bytes
+    assert cache.info().pinned_bytes == some.bytes
     with pytest.raises(UsageError, match=r"a limit of 1000000 bytes is less than what is pinned"):
         msl.Cache(cache.folder, "1 MB")
 

@@ -98,7 +98,9 @@ class Store:
         try:
             return self.arrays[path]
         except KeyError:
-            raise MissingError(f"{self.url}: has no array {path}; it has {', '.join(sorted(self.arrays))}") from None
+            near = sorted(name for name in self.arrays if name.startswith(f"{path.partition('/')[0]}/"))
+            there = near or sorted({f"{name.partition('/')[0]}/..." for name in self.arrays})
+            raise MissingError(f"{self.url}: has no array {path}; it has {', '.join(there)}") from None
 
     def read(self, wants: Sequence[Want]) -> list[NDArray[Any]]:
         """Read from many arrays at once.

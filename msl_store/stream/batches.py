@@ -15,7 +15,7 @@ from msl_store.stream.ahead import Job, Waiting, done_ahead
 from msl_store.stream.order import Shuffle, epoch_order
 from msl_store.stream.ranks import Rank, Step, Tail, current_rank, step_count, steps
 from msl_store.stream.recipe import Recipe
-from msl_store.stream.throughput import Throughput
+from msl_store.stream.throughput import Fetched, Throughput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -98,7 +98,13 @@ class Batches:
         transform: Callable[[Arrays], Any] | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        if size < 1 or ahead_bytes < 0 or tail not in get_args(Tail):
+        if not isinstance(shuffle, Shuffle | None):
+            raise UsageError(
+                f"shuffle {shuffle!r}: allowed are Shuffle(), with its window, and None for the stored order"
+            )
+        if not isinstance(rank, Rank | None):
+            raise UsageError(f"rank {rank!r}: allowed is Rank(number, world), as in Rank(0, 2)")
+        if not isinstance(size, int | np.integer) or size < 1 or ahead_bytes < 0 or tail not in get_args(Tail):
             raise UsageError(
                 f"size {size}, ahead_bytes {ahead_bytes}, tail {tail!r}: allowed are a size of 1 or more, no negative "
                 f"number of bytes, and {' or '.join(get_args(Tail))}"
@@ -199,16 +205,28 @@ class Batches:
         Raises
         ------
         UsageError
-            The state is of other instances, another seed or another shuffle, so that its order is another one.
+            The state is of other instances, another seed or another shuffle, so that its order is another one; or it is
+            no state.
         """
         own = self.state_dict()
+        missing = [name for name in own if name not in state]
+        if missing:
+            raise UsageError(
+                f"this is no state of batches: it lacks {', '.join(missing)}; give what state_dict returned"
+            )
         for name, what in (("seed", "seed"), ("window", "shuffle"), ("instances", "set of instances")):
             if state.get(name) != own[name]:
                 raise UsageError(
                     f"this state is of another {what} ({name}: {state.get(name)!r}, here {own[name]!r}), and its epoch "
                     "has another order; make the batches as those were made that the state is of"
                 )
-        self.move_to(Position(int(state["epoch"]), int(state["done"])))
+        epoch, done = int(state["epoch"]), int(state["done"])
+        if epoch < 0 or not 0 <= done <= len(self._recipe):
+            raise UsageError(
+                f"this state is at instance {done} of epoch {epoch}; allowed are 0 to {len(self._recipe)}, and epochs "
+                "from 0 on: it was damaged or changed"
+            )
+        self.move_to(Position(epoch, done))
 
     def following(self) -> Position:
         """Return the position of the next batch: at the end of an epoch, the beginning of the next."""
@@ -216,6 +234,15 @@ class Batches:
             len(self._recipe), size=self.size, rank=Rank(0, self.rank.world), tail=self.tail, done=self._position.done
         )
         return self._position if left else Position(self._position.epoch + 1)
+
+    def delivered(self, position: Position) -> None:
+        """Say that a batch was delivered that ends at a position, for those who run these batches themselves."""
+        self.move_to(position)
+        self._tell(position)
+
+    def _tell(self, position: Position) -> None:
+        if self._progress is not None:
+            self._progress(position.done, len(self._recipe))
 
     def move_to(self, position: Position) -> None:
         """Go to a position; an iteration that is under way ends."""
@@ -233,8 +260,8 @@ class Batches:
         self.move_to(start)
         self._run = run = object()
         waiting = Waiting()
-        base, traffic = self._stats, self.library.store.objects.traffic
-        requests, nbytes, began = traffic.requests, traffic.bytes, time.perf_counter()
+        base, fetched = self._stats, Fetched(self.library)
+        began = time.perf_counter()
         delivered = instances = 0
         batches = self.run(start, self.rank, waiting=waiting)
         try:
@@ -248,12 +275,11 @@ class Batches:
                     base.instances + instances,
                     base.seconds + time.perf_counter() - began,
                     base.wait_s + waiting.seconds,
-                    base.requests + traffic.requests - requests,
-                    base.bytes + traffic.bytes - nbytes,
+                    base.requests + fetched.requests,
+                    base.bytes + fetched.bytes,
                     max(base.held_bytes, waiting.most_bytes),
                 )
-                if self._progress is not None:
-                    self._progress(step.done, len(self._recipe))
+                self._tell(self._position)
                 yield batch
         finally:
             batches.close()

@@ -10,6 +10,7 @@ import numpy as np
 from msl_store.contents import INDEX_COLUMNS
 from msl_store.errors import MissingError, UsageError
 from msl_store.stream.draws import Draw
+from msl_store.stream.form import refuse_no_form
 from msl_store.stream.images import ROTATION
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Recipe:
     """
 
     def __init__(self, library: Library, fields: Mapping[str, Form], *, seed: int) -> None:
+        refuse_no_form(library, fields)
         bad = [name for name in fields if not name.isidentifier() or name == "id"]
         if bad or not fields:
             raise UsageError(f"fields {bad or 'none'}: allowed are names such as points or image, at least one; not id")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -83,6 +84,11 @@ class Simulated:
     tolerance: float = 1e-3
 
     def __post_init__(self) -> None:
+        focus = self.focus_um if isinstance(self.focus_um, tuple) else (self.focus_um,)
+        if len(focus) > 2 or not all(isinstance(end, Real) for end in focus):
+            raise UsageError(
+                f"Simulated(focus_um={self.focus_um!r}): allowed are a number, or a tuple (lowest, highest)"
+            )
         low, high = self.focus_range_um
         known = self.pose == "random" or (isinstance(self.pose, tuple) and self.pose and set(self.pose) <= set(VIEWS))
         if not known:

@@ -149,6 +149,14 @@ def test_a_state_of_something_else_is_refused(many):
     ]:
         with pytest.raises(UsageError, match=f"this state is of {what} .* make the batches as those were made"):
             other.load_state_dict(state)
+    with pytest.raises(
+        UsageError, match=r"this is no state of batches: it lacks epoch, done, .*; give what state_dict"
+    ):
+        batches.load_state_dict({"seed": 0})
+    for damage in ({"done": -16}, {"done": 193}, {"epoch": -1}):
+        with pytest.raises(UsageError, match=r"this state is at instance .* it was damaged or changed"):
+            batches.load_state_dict({**state, **damage})
+    assert batches.state_dict() == state
 
 
 def test_a_second_iteration_ends_the_first(many):
@@ -245,6 +253,11 @@ def test_reading_ahead_keeps_to_its_memory(many):
         ({"fields": {}}, "fields none: allowed are names"),
         ({"fields": {"id": Meshes()}}, "not id"),
         ({"fields": {"my mesh": Meshes()}}, "allowed are names such as points or image"),
+        ({"fields": {"mesh": Meshes}}, r"fields: mesh is <class .*Meshes'>; allowed is a form with its options"),
+        ({"fields": {"mesh": "meshes"}}, "fields: mesh is 'meshes'; allowed is a form"),
+        ({"size": 2.5}, "size 2.5"),
+        ({"shuffle": True}, r"shuffle True: allowed are Shuffle\(\), with its window, and None"),
+        ({"rank": 1}, r"rank 1: allowed is Rank\(number, world\)"),
     ],
 )
 def test_arguments_beyond_what_is_allowed_are_refused(many, arguments, message):
@@ -265,8 +278,11 @@ def test_instances_by_position_and_id(full):
     assert [one["id"] for one in data] == data.ids.tolist()
     assert [as_plain(one) for one in data.__getitems__([3, 0])] == [as_plain(data[3]), as_plain(data[0])]
     assert as_plain(pickle.loads(pickle.dumps(data))[1]) == as_plain(data[1])
-    with pytest.raises(IndexError, match=f"allowed is 0 to {len(data) - 1}"):
+    with pytest.raises(IndexError, match=f"position {len(data)}: allowed is -{len(data)} to {len(data) - 1}; by id"):
         data[len(data)]
+    with pytest.raises(TypeError, match="'slice' object cannot be interpreted as an integer"):
+        data[:2]
+    assert repr(data) == f"<Instances: cloud of {len(data)}, {len(full) - len(data)} left out, epoch 0, at {full.url}>"
     without = int(data.left_out[0])
     with pytest.raises(MissingError, match=f"instance {without}: it lacks something of what is asked for"):
         data.by_id(without)

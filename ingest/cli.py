@@ -9,6 +9,7 @@ import typer
 
 from ingest.em.cli import em, sample_volume
 from ingest.outcome import tell_outcome
+from msl_store.cache.sizes import size_text
 from msl_store.console import (
     JsonFlag,
     OverwriteFlag,
@@ -23,7 +24,6 @@ from msl_store.console import (
     say_size,
     set_verbosity,
     show,
-    size_text,
     storage_options,
 )
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from msl_store.console import PARTIAL_EXIT, say, show, size_text
+from msl_store.cache.sizes import size_text
+from msl_store.console import PARTIAL_EXIT, say, show
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from msl_store.cache.sizes import size_text
 from msl_store.cli_cache import app as cache_app
 from msl_store.cli_images import microscopes, ome
 from msl_store.cli_library import info, subset, verify
@@ -45,7 +46,6 @@ from msl_store.console import (
     say_size,
     set_verbosity,
     show,
-    size_text,
     storage_options,
 )
 

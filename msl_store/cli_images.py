@@ -6,17 +6,8 @@ from typing import Annotated
 
 import typer
 
-from msl_store.console import (
-    JsonFlag,
-    OverwriteFlag,
-    StorageOption,
-    TargetOption,
-    Url,
-    say_size,
-    show,
-    size_text,
-    storage_options,
-)
+from msl_store.cache.sizes import size_text
+from msl_store.console import JsonFlag, OverwriteFlag, StorageOption, TargetOption, Url, say_size, show, storage_options
 from msl_store.errors import UsageError
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from msl_store.cache.sizes import size_text
 from msl_store.console import (
     First,
     Ids,
@@ -23,7 +24,6 @@ from msl_store.console import (
     progress_bar,
     say,
     show,
-    size_text,
     storage_options,
 )
 from msl_store.contents import PARTS

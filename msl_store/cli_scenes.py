@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from msl_store.cache.sizes import size_text
 from msl_store.cli_options import (
     IntervalOption,
     LabellingOption,
@@ -37,7 +38,6 @@ from msl_store.console import (
     progress_bar,
     say_size,
     show,
-    size_text,
     storage_options,
 )
 from msl_store.errors import UsageError

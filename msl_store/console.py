@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from msl_store.cache.sizes import size_text
 from msl_store.errors import MissingError, MSLError, NetworkError, UsageError
 
 if TYPE_CHECKING:
@@ -114,19 +115,6 @@ def ids_of(text: str | None) -> list[int] | None:
             )
         ids += named
     return ids
-
-
-def size_text(size: float) -> str:
-    """Return a number of bytes for people, in decimal units.
-
-    >>> size_text(3_310_000)
-    '3.3 MB'
-    """
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
 
 
 def counted(number: int, what: str) -> str:

@@ -102,6 +102,9 @@ class Objects:
         ``client_kwargs``; also ``role_arn``. ``client="fsspec"`` keeps obstore out of it.
     """
 
+    offline = False
+    """Whether nothing may be asked of the server, as of a library that is read from a cache alone."""
+
     def __init__(self, url: str, storage_options: Mapping[str, Any] | None = None) -> None:
         self.url = url.rstrip("/")
         self.storage_options = dict(storage_options or {})

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from msl_store import schema
-from msl_store.errors import FormatError, IntegrityError, MissingError
+from msl_store.errors import FormatError, IntegrityError, MissingError, UsageError
 from msl_store.store.objects import local_path, locate
 from msl_store.store.pieces import Piece, StoredArray, Want, axes_of, pieces_of
 from msl_store.store.sharding import MISSING, decode_chunk, decode_index
@@ -306,6 +306,10 @@ def open_store(
         from msl_store.store.caching import Cache
 
         cache = Cache.from_environment()
+    if cache and not hasattr(cache, "locate"):
+        raise UsageError(
+            f"cache={cache!r}: allowed is Cache(folder), as in Cache('cache', limit='20 GB'); False for none"
+        )
     return Store(cache.locate(url, storage_options) if cache else locate(url, storage_options))
 
 

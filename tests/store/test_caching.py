@@ -6,6 +6,7 @@ import json
 import pickle
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from small_library import WHOLE, assert_same, made_records, record_of, sums
 
 import msl_store as msl
 from ingest.repack import ingest
+from msl_store import stream
 from msl_store.errors import IntegrityError, MissingError, NetworkError, UsageError
 from msl_store.store import Want, locate
 
@@ -194,6 +196,26 @@ def test_offline_asks_nothing_and_names_what_it_lacks(distant, cache):
         msl.open(f"{url}-else", cache=offline(cache))
 
 
+def test_offline_nothing_else_asks_the_server_either(distant, cache):
+    url, proxy = distant
+    pin = cache.pin(msl.open(url, cache=cache).select(first=2))
+    away = msl.open(url, cache=offline(cache))
+    proxy.reset()
+    with pytest.raises(
+        UsageError, match=r"was opened offline, .*; open it without offline=True, or check .* msl cache ve"
+    ):
+        msl.verify(away)
+    with pytest.raises(NetworkError, match="offline"):
+        offline(cache).pin(away.select(first=5))
+    with pytest.raises(NetworkError, match=r"only the server can tell this, and the cache in .* is offline"):
+        away.store.objects.exists("no/such/object")
+    stored = stream.Batches(away.select(first=2), {"mesh": stream.Meshes("list")}, 1)
+    assert sum(1 for _ in stored) == len(stored.ids)
+    assert stored.stats.requests == 0
+    assert proxy.requests() == []
+    assert pin.id in {report.id for held in cache.info().libraries for report in held.pins}
+
+
 def test_a_server_that_is_down_is_replaced_by_the_cache(small, tmp_path, cache, caplog):
     from servers.web import WebServer
 
@@ -303,13 +325,13 @@ def test_a_pin_that_is_too_large_is_refused_before_anything_is_fetched(distant, 
     url, proxy = distant
     cache = msl.Cache(tmp_path / "cache", "2 MB")
     library = msl.open(url, cache=cache)
-    message = r"the pin needs \d+ bytes or more, but the cache's limit is 2000000 bytes and 0 are pinned; pin fewer"
+    message = r"the pin needs \d+\.\d MB or more, but the cache's limit is 2.0 MB, and 0 bytes are pinned; pin fewer"
     with pytest.raises(UsageError, match=message):
         cache.pin(library)
     assert proxy.bytes() < 1_000_000  # of 8 MB: the root document, columns and shard indexes
     assert cache.info().pinned_bytes == 0
     some = cache.pin(library.select(ids=IDS))
-    with pytest.raises(UsageError, match=rf"limit is 2000000 bytes and {some.bytes} are pinned"):
+    with pytest.raises(UsageError, match=rf"limit is 2.0 MB, and {some.bytes / 1e6:.1f} MB are pinned"):
         cache.pin(library.select(first=30))
     assert cache.info().pinned_bytes == some.bytes
     with pytest.raises(UsageError, match=r"a limit of 1000000 bytes is less than what is pinned"):
@@ -484,3 +506,9 @@ def test_clearing_leaves_pins_unless_they_are_meant_too(distant, cache):
         "msl-cache.json",
         "urls",
     ]
+
+
+@pytest.mark.parametrize("choice", [True, "cache", Path("cache")])
+def test_what_is_no_cache_is_refused(small, choice):
+    with pytest.raises(UsageError, match=r"allowed is Cache\(folder\), as in Cache\('cache', limit='20 GB'\); False"):
+        msl.open(small, cache=choice)

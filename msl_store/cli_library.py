@@ -59,7 +59,7 @@ def _info_lines(found: dict[str, Any]) -> list[str]:
     parts = {name: counts[f"has_{name}"] for name in (*PARTS, "normals") if f"has_{name}" in counts}
     holds = f"{counted(found['instances'], 'instance')} at {found['url']}"
     lines = [
-        f"{found['title'] or 'library'}: {holds}; {found['license'] or 'licence not stated'}",
+        f"{found['title'] or 'library'}: {holds}; licence {found['license'] or 'not stated'}",
         "parts: " + ", ".join(f"{name} {count}" for name, count in parts.items()),
         "status: " + ", ".join(f"{name.replace('_', ' ')} {counts[name]}" for name in STATUS),
         f"findings: {findings}",

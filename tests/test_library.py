@@ -366,3 +366,16 @@ def test_the_tree_marks_what_is_missing(library):
     for start, count in zip(starts, counts, strict=True):
         held[start : start - (-count // CHUNK_ROWS) * CHUNK_ROWS] = True
     np.testing.assert_array_equal(np.isnan(vertices).all(axis=1), ~held)
+
+
+def test_a_library_without_images_says_so(library, tmp_path):
+    msl.subset(library, tmp_path / "mesh.zarr", first=3, arrays=["mesh"])
+    bare = msl.open(tmp_path / "mesh.zarr")
+    for ask in (lambda: bare.images, lambda: bare.rotations):
+        with pytest.raises(
+            MissingError, match=r"mesh.zarr: has no array images/\w+; it has instances/\.\.\., mesh/\.\.\."
+        ):
+            ask()
+    made_without = r"has no occupancy \(.*this subset of .*small.zarr was made without; open that"
+    with pytest.raises(MissingError, match=made_without):
+        bare.occupancy(int(bare.ids[0]))

@@ -99,6 +99,8 @@ def test_info_says_how_an_edition_was_made(tmp_path):
     tiny_edition.write(Objects(str(tmp_path / "edition.zarr")), provenance=made, source_digest="f")
     text = ran("info", tmp_path / "edition.zarr").stdout
     assert "edition: simulated from s3://lib with conf9, mode corrected, seed 3" in text
+    sizes = {name: len(part) for name, part in msl.open(tmp_path / "edition.zarr").splits().items()}
+    assert f"splits: {', '.join(f'{name} {size}' for name, size in sizes.items())}" in text
 
 
 def test_subset_and_verify_as_commands(tmp_path, library):

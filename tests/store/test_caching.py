@@ -334,7 +334,7 @@ def test_a_pin_that_is_too_large_is_refused_before_anything_is_fetched(distant, 
     with pytest.raises(UsageError, match=rf"limit is 2.0 MB, and {some.bytes / 1e6:.1f} MB are pinned"):
         cache.pin(library.select(first=30))
     assert cache.info().pinned_bytes == some.bytes
-    with pytest.raises(UsageError, match=r"a limit of 1000000 bytes is less than what is pinned"):
+    with pytest.raises(UsageError, match=r"a limit of 1.0 MB is less than what is pinned"):
         msl.Cache(cache.folder, "1 MB")
 
 

@@ -41,6 +41,7 @@ from msl_store.console import (
     Verbosity,
     Where,
     ids_of,
+    names_of,
     progress_bar,
     run,
     say_size,
@@ -67,7 +68,9 @@ def options(verbose: Verbosity = 0, quiet: Quiet = False) -> None:
 @app.command()
 def simulate(
     url: Url,
-    destination: Annotated[str, typer.Argument(help="Where the edition goes: a path or s3://bucket/name.zarr.")],
+    destination: Annotated[
+        str, typer.Argument(metavar="DEST", help="Where the edition goes: a path or s3://bucket/name.zarr.")
+    ],
     microscope: MicroscopeOption,
     views: Annotated[str, typer.Option(help="Rotations, as in 0,x90.")] = "0,x90,x180,y90,y180,z90",
     z: ZOption = None,
@@ -105,7 +108,7 @@ def simulate(
     images = images_of(
         library,
         optics,
-        views=views.split(","),
+        views=names_of(views) or [],
         z=numbers_of(z, "z"),
         frames=frames,
         interval_s=interval_s,

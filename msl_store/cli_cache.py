@@ -15,11 +15,13 @@ from msl_store.console import (
     First,
     Ids,
     JsonFlag,
+    Split,
     StorageOption,
     Url,
     Where,
     counted,
     ids_of,
+    names_of,
     progress_bar,
     say,
     show,
@@ -83,6 +85,7 @@ def pin(
     ids: Ids = None,
     first: First = None,
     where: Where = None,
+    split: Split = None,
     option: StorageOption = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -92,7 +95,7 @@ def pin(
 
     cache = Cache(folder, size)
     library = open_library(url, storage_options(option), cache=cache)
-    library = library.select(ids=ids_of(ids), first=first, where=where)
+    library = library.select(ids=ids_of(ids), first=first, where=where, split=split)
     with progress_bar("pin", "%") as update:
 
         def tell(done: int, everything: int) -> None:
@@ -100,7 +103,7 @@ def pin(
                 say(f"{url}: {size_text(everything)} to have in {folder}")
             update(100 * done // max(everything, 1), 100, f"of {size_text(everything)}")
 
-        report = cache.pin(library, parts=parts.split(",") if parts else None, progress=tell)
+        report = cache.pin(library, parts=names_of(parts), progress=tell)
     text = f"{report.id}: {counted(report.instances, 'instance')} of {url} stay in {folder}, {size_text(report.bytes)}"
     show(asdict(report), as_json=as_json, text=text)
 

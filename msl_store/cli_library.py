@@ -15,12 +15,14 @@ from msl_store.console import (
     JsonFlag,
     OverwriteFlag,
     SchedulerOption,
+    Split,
     StorageOption,
     TargetOption,
     Url,
     Where,
     counted,
     ids_of,
+    names_of,
     progress_bar,
     say,
     show,
@@ -104,15 +106,13 @@ def subset(
     ids: Ids = None,
     first: First = None,
     where: Where = None,
-    split: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Only instances of this frozen split: train, val or test.")
-    ] = None,
+    split: Split = None,
     arrays: Annotated[
         str | None,
         typer.Option(
             metavar="NAMES",
-            help="What to take: mesh, point_cloud, occupancy, images, point_cloud/points (no normals), images:conf2 "
-            "(one microscope), with commas between. Left out: everything.",
+            help="What to take, with commas between: mesh, point_cloud, occupancy, images, sdf, voxel_grid; also "
+            "point_cloud/points (no normals), images:conf2 (one microscope). Everything where left out.",
         ),
     ] = None,
     microscope: Annotated[
@@ -148,9 +148,9 @@ def subset(
             first=first,
             where=where,
             split=split,
-            arrays=_names(arrays),
-            microscopes=_names(microscope),
-            views=_names(view),
+            arrays=names_of(arrays),
+            microscopes=names_of(microscope),
+            views=names_of(view),
             scheduler=scheduler,
             overwrite=overwrite,
             progress=tell,
@@ -164,10 +164,6 @@ def subset(
         f"{size_text(done.stored_bytes / done.seconds)}/s; data licence {library.license}"
     )
     show(asdict(done), as_json=as_json, text=text)
-
-
-def _names(text: str | None) -> list[str] | None:
-    return None if text is None else [name.strip() for name in text.split(",")]
 
 
 def verify(

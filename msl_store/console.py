@@ -43,7 +43,11 @@ StorageOption = Annotated[
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 SchedulerOption = Annotated[
     str | None,
-    typer.Option(help="threads, processes, synchronous, or the address of a dask cluster (tcp://host:8786)."),
+    typer.Option(
+        metavar="WHERE",
+        help="Where it runs: threads (where left out), processes, synchronous, or the address of a dask cluster "
+        "(tcp://host:8786).",
+    ),
 ]
 OverwriteFlag = Annotated[bool, typer.Option("--overwrite", help="Replace another library at the target.")]
 TargetOption = Annotated[
@@ -51,7 +55,7 @@ TargetOption = Annotated[
     typer.Option(metavar="KEY=VALUE", help="Storage option of the destination; the library's where left out."),
 ]
 Url = Annotated[str, typer.Argument(metavar="URL", help="The library: a path, s3://, https://, or a .zip of one.")]
-Ids = Annotated[str | None, typer.Option(help="Only these instances, as in 1,5,10-20.")]
+Ids = Annotated[str | None, typer.Option(metavar="IDS", help="Only these instances, as in 1,5,10-20.")]
 First = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Only the first N of the instances that the others leave.")
 ]
@@ -61,6 +65,9 @@ Where = Annotated[
         metavar="CONDITION",
         help="Only instances for which this holds, as in 'volume_um3 > 2 and genus == 0' (columns of Library.table).",
     ),
+]
+Split = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Only instances of this frozen split: train, val or test.")
 ]
 Verbosity = Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say more; tracebacks with -vv.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
@@ -91,6 +98,15 @@ def storage_options(pairs: Sequence[str] | None) -> dict[str, Any]:
         except ValueError:
             options[key] = value
     return options
+
+
+def names_of(text: str | None) -> list[str] | None:
+    """Return names given as ``0, x90``; None where nothing is given.
+
+    >>> names_of("0, x90")
+    ['0', 'x90']
+    """
+    return None if text is None else [name.strip() for name in text.split(",")]
 
 
 def ids_of(text: str | None) -> list[int] | None:

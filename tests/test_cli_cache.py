@@ -32,7 +32,7 @@ def test_a_cache_is_made_filled_asked_checked_and_emptied(small, tmp_path):
     with pytest.raises(UsageError, match="there is no cache here yet; give it a limit"):
         msl_cache("info", folder)
     assert "at most 20.0 MB" in msl_cache("limit", folder, "20 MB").stdout
-    pin = json.loads(msl_cache("pin", folder, small, "--ids", WHOLE, "--parts", "mesh,images", "--json").stdout)
+    pin = json.loads(msl_cache("pin", folder, small, "--ids", WHOLE, "--parts", "mesh, images", "--json").stdout)
     assert (pin["instances"], pin["parts"], pin["complete"]) == (1, ["mesh", "images"], True)
     told = msl_cache("info", folder).stdout
     assert f"pin {pin['id']}: 1 instance (mesh, images)" in told
@@ -73,3 +73,10 @@ def test_a_folder_that_cannot_be_is_said_so(tmp_path):
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(UsageError, match=r"file.*: (no folder can be made here|is a file)"):
         msl_cache("limit", tmp_path / "file" / "cache", "1 MB")
+
+
+def test_a_split_can_be_pinned(small, tmp_path):
+    done = msl_cache(
+        "pin", tmp_path / "cache", small, "--limit", "90 MB", "--split", "val", "--parts", "mesh", "--json"
+    )
+    assert json.loads(done.stdout)["instances"] == len(msl.open(small).select(split="val"))

@@ -116,6 +116,11 @@ class Batches:
         self.ahead_bytes = ahead_bytes
         self._recipe = Recipe(library, fields, seed=seed)
         self._rank = rank
+        if not step_count(len(self._recipe), size=size, rank=Rank(0, self.rank.world), tail=tail):
+            raise UsageError(
+                f"{library.url}: tail='drop' leaves no batch of {size} on each of {self.rank.world} ranks: there are "
+                f"{len(self._recipe)} instances; take a smaller size, or tail='keep'"
+            )
         self._transform = transform
         self._progress = progress
         self._position = Position()

@@ -256,6 +256,11 @@ def test_reading_ahead_keeps_to_its_memory(many):
         ({"fields": {"mesh": Meshes}}, r"fields: mesh is <class .*Meshes'>; allowed is a form with its options"),
         ({"fields": {"mesh": "meshes"}}, "fields: mesh is 'meshes'; allowed is a form"),
         ({"size": 2.5}, "size 2.5"),
+        (
+            {"size": 193, "tail": "drop"},
+            r"leaves no batch of 193 on each of 1 ranks: there are 192 instances; take a sm",
+        ),
+        ({"size": 97, "tail": "drop", "rank": Rank(1, 2)}, r"no batch of 97 on each of 2 ranks"),
         ({"shuffle": True}, r"shuffle True: allowed are Shuffle\(\), with its window, and None"),
         ({"rank": 1}, r"rank 1: allowed is Rank\(number, world\)"),
     ],

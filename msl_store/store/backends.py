@@ -6,9 +6,10 @@ import asyncio
 import os
 import re
 import threading
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 from functools import cache, lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from msl_store.errors import MissingError, NetworkError, UsageError
@@ -20,7 +21,6 @@ from msl_store.store.zipped import ZipBackend
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from obstore.store import HTTPStore, ObjectStore
 
@@ -66,7 +66,8 @@ def _obstore_backend(url: str, options: Mapping[str, Any]) -> ObstoreBackend | N
     if (path := local_path(url)) is not None:
         return ObstoreBackend(url, folder=path)
     if url.startswith("s3://"):
-        store = s3_store(url, options, client_options=CLIENT_OPTIONS, retry_config=RETRY)
+        with translated(url):
+            store = s3_store(url, options, client_options=CLIENT_OPTIONS, retry_config=RETRY)
         return None if store is None else ObstoreBackend(url, store)
     if url.startswith(("http://", "https://")) and set(options) <= {"headers"}:
         return ObstoreBackend(url, _http_store(os.getpid(), url, tuple(sorted(options.get("headers", {}).items()))))
@@ -210,11 +211,15 @@ class ObstoreBackend:
             return
 
     def sweep(self) -> None:
-        """Delete the partial files (``name#1``) that obstore writes to a disk before it renames them."""
+        """Delete the partial files (``name#1``) that obstore writes to a disk before it renames them; empty folders."""
         if self._folder is not None and self._folder.is_dir():
             for path in self._folder.rglob("*#*"):
                 if PARTIAL_FILE.search(path.name):
                     path.unlink(missing_ok=True)
+            for folder, _, _ in os.walk(self._folder, topdown=False):
+                if Path(folder) != self._folder:
+                    with suppress(OSError):  # it holds something, or another process was faster
+                        Path(folder).rmdir()
 
 
 class FsspecBackend:

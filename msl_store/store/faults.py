@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _RETRIED = re.compile(r"after (?P<retries>\d+) retries, max_retries: \d+, retry_timeout: \S+\s+- (?P<last>.*)")
+_ANSWER = re.compile(r"<Error>\s*<Code>(?P<code>[^<]*)</Code>\s*<Message>(?P<message>[^<]*)</Message>")
 _CAUSE = re.compile(r'(?:message|error): "([^"]+)"')
 
 
@@ -44,9 +45,13 @@ def translated(place: str) -> Iterator[None]:
 def _reason(error: Exception) -> str:
     """Return in one line why a client failed.
 
-    Of obstore's errors, without how it retried, and with the innermost cause, which only its debug text names.
+    Of obstore's errors, what an S3 server says; else without how it was retried, and with the innermost cause, which
+    only the debug text names.
     """
     first, _, more = str(error).strip().partition("\n")
+    said = _ANSWER.search(more)
+    if said is not None:
+        return f"the server answers {said['code']}: {said['message']}"
     tried = _RETRIED.search(first)
     if tried is None:
         return first

@@ -212,7 +212,7 @@ class Objects:
         self._backend.delete(path)
 
     def sweep(self) -> None:
-        """Delete what writers that were killed have left behind and no reader sees."""
+        """Delete what writers have left behind and no reader sees: half files of killed ones, empty folders."""
         self._backend.sweep()
 
 

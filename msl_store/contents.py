@@ -53,6 +53,7 @@ NEEDED = {
 
 def check_parts(parts: Sequence[str]) -> None:
     """Raise `UsageError` where a name is none of `PARTS`."""
+    refuse_text(parts=parts)
     unknown = set(parts) - set(PARTS)
     if unknown:
         raise UsageError(f"parts: {', '.join(sorted(unknown))} unknown; allowed: {', '.join(PARTS)}")
@@ -70,6 +71,13 @@ def instance_numbers(ids: ArrayLike) -> list[int]:
     return [int(number) for number in numbers.ravel()]
 
 
+def refuse_text(**given: object) -> None:
+    """Raise `UsageError` where a text is given for a list of names, whose letters would be taken for names."""
+    for name, value in given.items():
+        if isinstance(value, str):
+            raise UsageError(f"{name}={value!r}: allowed is a list of names, as in [{value!r}]")
+
+
 def id_range(ids: NDArray[np.int64]) -> str:
     """Return how many ids there are, and from which to which.
 
@@ -77,6 +85,15 @@ def id_range(ids: NDArray[np.int64]) -> str:
     '3 (3 to 12)'
     """
     return f"{len(ids)} ({ids.min()} to {ids.max()})" if len(ids) else "none"
+
+
+def no_such(missing: Sequence[int], wanted: Sequence[int], there: NDArray[np.int64]) -> str:
+    """Return which of the instances asked for are not there, and which are."""
+    shown = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
+    return (
+        f"has no instance {shown} ({len(missing)} of {len(wanted)} asked for); it has {id_range(there)}; see "
+        "Library.ids and, for what was set aside, Library.findings"
+    )
 
 
 def absence(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from msl_store.contents import PARTS, Contents, Instance, absence, check_parts, id_range, instance_numbers
+from msl_store.contents import PARTS, Contents, Instance, absence, check_parts, instance_numbers, no_such
 from msl_store.errors import MissingError, UsageError
 from msl_store.intake_entry import location_of
 from msl_store.labelled import images_of, rotations_of, tree_of
@@ -111,12 +111,8 @@ class Library:
         wanted = instance_numbers(ids)
         missing = [instance for instance in wanted if instance not in self._row_of]
         if missing:
-            shown = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
-            raise MissingError(
-                f"{self.url}: has no instance {shown} ({len(missing)} of {len(wanted)} asked for); "
-                f"this {'selection' if self._chosen is not None else 'library'} has {id_range(self.ids)}; see "
-                "Library.ids and, for what was set aside, Library.findings"
-            )
+            what = "" if self._chosen is None else " (a selection of it)"
+            raise MissingError(f"{self.url}{what}: {no_such(missing, wanted, self.ids)}")
         return np.array([self._row_of[instance] for instance in wanted], np.int64)
 
     def select(
@@ -283,12 +279,12 @@ class Library:
     @property
     def microscopes(self) -> list[dict[str, Any]]:
         """The microscopes of the images, each as ``Microscope.to_dict`` gives it, in the images' order."""
-        return list(self._images_attributes.get("microscopes", []))
+        return list(self._store.groups.get("images", {}).get("microscopes", []))
 
     @property
     def views(self) -> list[str]:
         """Names of the images' views, in the images' order."""
-        return list(self._images_attributes.get("views", []))
+        return list(self._store.groups.get("images", {}).get("views", []))
 
     @property
     def imaged(self) -> Library:
@@ -304,10 +300,6 @@ class Library:
     def images_present(self) -> NDArray[np.bool_]:
         """Which images of this library's own there are, shape (instance, microscope, view)."""
         return self._contents.images_present[self._rows]
-
-    @property
-    def _images_attributes(self) -> dict[str, Any]:
-        return self._store.groups.get("images", {})
 
     @cached_property
     def rotations(self) -> xr.DataArray:
@@ -363,6 +355,12 @@ class Library:
             )
         both = [instance for instance in self.ids.tolist() if instance in edition]
         return Library(self._store, self.rows_of(both) if both else self._rows[:0], edition=edition)
+
+
+def refuse_no_library(found: object) -> None:
+    """Raise `UsageError` for what is no library, such as a URL that was not opened."""
+    if not isinstance(found, Library):
+        raise UsageError(f"{found!r}: is no library; allowed is what msl_store.open or Library.select returns")
 
 
 def _reopened(store: Store, rows: NDArray[np.int64] | None, edition: Library | None) -> Library:

@@ -17,6 +17,7 @@ from msl_store.carried import columns_of, group_attributes, root_attributes
 from msl_store.contents import Instance
 from msl_store.errors import UsageError
 from msl_store.extract import extract, stored_size
+from msl_store.library import refuse_no_library
 from msl_store.store import ROOT, BlockCopy, Publication, Taken, Want, commit_block, joined, locate
 
 if TYPE_CHECKING:
@@ -134,6 +135,7 @@ def subset(
     BusyError
         Another run is writing to the target.
     """
+    refuse_no_library(library)
     conditions = {"first": first, "where": where, "split": split}
     selection = {name: value for name, value in conditions.items() if value is not None}
     if ids is not None:

@@ -83,6 +83,11 @@ def matching(table: xr.Dataset, where: str) -> NDArray[np.bool_]:
     UsageError
         It is no condition on the table.
     """
+    if not isinstance(where, str):
+        raise UsageError(
+            f"where: is of type {type(where).__name__}; allowed is a condition as text, as in 'volume_um3 > 2'; for a "
+            "mask of your own, select(ids=library.ids[mask])"
+        )
     frame = table.to_dataframe()
     try:
         found = frame.eval(where, engine="python")

@@ -14,6 +14,7 @@ from msl_store.blockwise import Outcome, run_blocks
 from msl_store.contents import INDEX_COLUMNS
 from msl_store.digest import column_digest, joint_digest
 from msl_store.errors import IntegrityError, UsageError
+from msl_store.library import refuse_no_library
 from msl_store.schema import BLOCK
 from msl_store.soundness import BlockState, Damage, check_block, size_damage
 from msl_store.splits import RULE, split_of
@@ -95,6 +96,7 @@ def verify(
     UsageError
         The library was opened with a cache that is offline.
     """
+    refuse_no_library(library)
     if library.store.objects.offline:
         raise UsageError(
             f"{library.url}: was opened offline, and what lies at the server is to be checked; open it without "

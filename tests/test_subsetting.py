@@ -478,6 +478,8 @@ def test_a_source_that_changes_while_it_is_copied_is_refused(library, tmp_path):
         ({"arrays": ["mesh"], "views": ["0"]}, r"views: no images are taken; allowed: 0, x90, .*, with images among"),
         ({"microscopes": ["conf9"]}, "microscopes: conf9 unknown; allowed: conf1, conf2, epi1"),
         ({"views": []}, "views: "),
+        ({"views": "x90"}, r"views='x90': allowed is a list of names, as in \['x90'\]"),
+        ({"arrays": "mesh"}, r"arrays='mesh': allowed is a list of names"),
         ({"arrays": ["images:conf1"], "microscopes": ["conf2"]}, r"named in arrays too \(images:...\)"),
     ],
 )

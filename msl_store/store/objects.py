@@ -106,6 +106,8 @@ class Objects:
     """Whether nothing may be asked of the server, as of a library that is read from a cache alone."""
 
     def __init__(self, url: str, storage_options: Mapping[str, Any] | None = None) -> None:
+        if not isinstance(storage_options, Mapping | None):
+            raise UsageError(f"storage_options {storage_options!r}: allowed is a mapping, as in {{'anon': True}}")
         self.url = url.rstrip("/")
         self.storage_options = dict(storage_options or {})
         self._opened: tuple[int, Backend] | None = None

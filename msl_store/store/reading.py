@@ -325,7 +325,9 @@ def _root_document(objects: Objects) -> dict[str, Any]:
     if not isinstance(document, dict) or document.get("zarr_format") != 3 or document.get("node_type") != "group":
         raise FormatError(f"{objects.url}/{ROOT}: is no Zarr v3 group; name the folder or prefix that msl-ingest wrote")
     if not document.get("consolidated_metadata"):
-        raise FormatError(f"{objects.url}/{ROOT}: has no consolidated metadata; name the root of a library, or ingest or copy it again")
+        raise FormatError(
+            f"{objects.url}/{ROOT}: has no consolidated metadata; name the root of a library, or ingest it again"
+        )
     return document
 
 

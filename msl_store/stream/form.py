@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Protocol, get_args
 import numpy as np
 
 from msl_store.errors import MissingError, UsageError
-from msl_store.library import Library
+from msl_store.library import refuse_no_library
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from msl_store.library import Library
     from msl_store.store import Cut, Store
 
 Sample = dict[str, Any]
@@ -30,8 +31,7 @@ class Form(Protocol):
 
 def refuse_no_form(library: Library, fields: Mapping[str, Form]) -> None:
     """Raise `UsageError` where a stream is asked of what is no library, or for what is no form."""
-    if not isinstance(library, Library):
-        raise UsageError(f"{library!r}: is no library; allowed is what msl_store.open or Library.select returns")
+    refuse_no_library(library)
     for name, form in fields.items():
         if isinstance(form, type) or not hasattr(form, "of"):
             raise UsageError(f"fields: {name} is {form!r}; allowed is a form with its options, as in Queries(2048)")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
+from msl_store.cache.sizes import byte_count
 from msl_store.errors import UsageError
 from msl_store.stream.ahead import Job, Waiting, done_ahead
 from msl_store.stream.order import Shuffle, epoch_order
@@ -69,8 +70,9 @@ class Batches:
         What becomes of the instances at the end that do not fill a batch on every rank; see `msl_store.stream.ranks`.
     rank : Rank, optional
         Which of several processes that train together this is; that of `torch.distributed` where it is initialised.
-    ahead_bytes : int
-        Memory for batches that are being read or wait to be taken, about, by what their arrays and chunks take.
+    ahead_bytes : int or str
+        Memory for batches that are being read or wait to be taken, about, by what their arrays and chunks take; a
+        number of bytes, or text such as ``"1 GB"``.
     transform : callable, optional
         Called with every batch, in the thread that read it, and returns what is delivered in its place.
     progress : callable, optional
@@ -94,7 +96,7 @@ class Batches:
         shuffle: Shuffle | None = SHUFFLED,
         tail: Tail = "keep",
         rank: Rank | None = None,
-        ahead_bytes: int = 256 * 2**20,
+        ahead_bytes: int | str = "256 MiB",
         transform: Callable[[Arrays], Any] | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
@@ -104,16 +106,15 @@ class Batches:
             )
         if not isinstance(rank, Rank | None):
             raise UsageError(f"rank {rank!r}: allowed is Rank(number, world), as in Rank(0, 2)")
-        if not isinstance(size, int | np.integer) or size < 1 or ahead_bytes < 0 or tail not in get_args(Tail):
+        if not isinstance(size, int | np.integer) or size < 1 or tail not in get_args(Tail):
             raise UsageError(
-                f"size {size}, ahead_bytes {ahead_bytes}, tail {tail!r}: allowed are a size of 1 or more, no negative "
-                f"number of bytes, and {' or '.join(get_args(Tail))}"
+                f"size {size!r}, tail {tail!r}: allowed are a size of 1 or more, and {' or '.join(get_args(Tail))}"
             )
         self.library = library
         self.size = size
         self.shuffle = shuffle
         self.tail: Tail = tail
-        self.ahead_bytes = ahead_bytes
+        self.ahead_bytes = byte_count(ahead_bytes)
         self._recipe = Recipe(library, fields, seed=seed)
         self._rank = rank
         if not step_count(len(self._recipe), size=size, rank=Rank(0, self.rank.world), tail=tail):

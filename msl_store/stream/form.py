@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 import numpy as np
@@ -11,7 +13,7 @@ from msl_store.errors import MissingError, UsageError
 from msl_store.library import refuse_no_library
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -32,6 +34,10 @@ class Form(Protocol):
 def refuse_no_form(library: Library, fields: Mapping[str, Form]) -> None:
     """Raise `UsageError` where a stream is asked of what is no library, or for what is no form."""
     refuse_no_library(library)
+    if not isinstance(fields, Mapping):
+        raise UsageError(
+            f"fields {fields!r}: allowed is a mapping of names to forms, as in {{'points': Queries(2048)}}"
+        )
     for name, form in fields.items():
         if isinstance(form, type) or not hasattr(form, "of"):
             raise UsageError(f"fields: {name} is {form!r}; allowed is a form with its options, as in Queries(2048)")
@@ -44,6 +50,14 @@ def refuse_unknown(form: object, **allowed: Any) -> None:
         if value not in get_args(literal):
             known = ", ".join(map(str, get_args(literal)))
             raise UsageError(f"{type(form).__name__}({name}={value!r}): allowed are {known}")
+
+
+def refuse_no_integer(form: object, *names: str) -> None:
+    """Raise `UsageError` where a field of a form is no integer, given by its name."""
+    for name in names:
+        value = getattr(form, name)
+        if isinstance(value, bool) or not isinstance(value, Integral):
+            raise UsageError(f"{type(form).__name__}({name}={value!r}): allowed is an integer")
 
 
 def refuse_without(library: Library, part: str) -> None:

@@ -101,7 +101,7 @@ class _ImageReader(Reader):
 def _views(asked: tuple[str, ...] | str | int, stored: Sequence[str]) -> NDArray[np.int64] | int:
     """Return the positions of the views asked for, or how many to draw."""
     if isinstance(asked, int):
-        if not 1 <= asked <= len(stored):
+        if isinstance(asked, bool) or not 1 <= asked <= len(stored):
             raise UsageError(f"Images(views={asked}): allowed is 1 to {len(stored)}, or names of {', '.join(stored)}")
         return asked
     if isinstance(asked, str) or not asked or not set(asked) <= set(stored):

@@ -11,7 +11,7 @@ from msl_store.errors import MissingError
 from msl_store.schema import BLOCK
 from msl_store.store import Cut
 from msl_store.stream.draws import Sampling
-from msl_store.stream.form import Reader, Sample, refuse_unknown, refuse_without
+from msl_store.stream.form import Reader, Sample, refuse_no_integer, refuse_unknown, refuse_without
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,6 +52,7 @@ class Queries:
 
     def __post_init__(self) -> None:
         refuse_unknown(self, dtype=QueryType)
+        refuse_no_integer(self, "n", "spread")
 
     def of(self, library: Library) -> Reader:
         """Return what reads them."""
@@ -138,6 +139,9 @@ class Cloud:
     n: int = 2048
     spread: int = 1
     normals: bool = False
+
+    def __post_init__(self) -> None:
+        refuse_no_integer(self, "n", "spread")
 
     def of(self, library: Library) -> Reader:
         """Return what reads them."""

@@ -52,8 +52,8 @@ class Recipe:
         bad = [name for name in fields if not name.isidentifier() or name == "id"]
         if bad or not fields:
             raise UsageError(f"fields {bad or 'none'}: allowed are names such as points or image, at least one; not id")
-        if not 0 <= seed < 2**63:
-            raise UsageError(f"seed {seed}: allowed is 0 to 2**63 - 1")
+        if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
+            raise UsageError(f"seed {seed!r}: allowed is an integer, 0 to 2**63 - 1")
         self.fields = dict(fields)
         self.seed = seed
         self._library = library

@@ -247,10 +247,13 @@ def test_reading_ahead_keeps_to_its_memory(many):
     ("arguments", "message"),
     [
         ({"size": 0}, "allowed are a size of 1 or more"),
-        ({"ahead_bytes": -1}, "no negative number of bytes"),
+        ({"ahead_bytes": -1}, "size -1: allowed is a number of bytes, or text such as"),
         ({"tail": "repeat"}, "tail 'repeat': .*keep or drop"),
-        ({"seed": -1}, "seed -1: allowed is 0 to"),
+        ({"seed": -1}, "seed -1: allowed is an integer, 0 to"),
         ({"fields": {}}, "fields none: allowed are names"),
+        ({"seed": 1.5}, "seed 1.5: allowed is an integer"),
+        ({"seed": None}, "seed None: allowed is an integer"),
+        ({"fields": [Meshes()]}, r"allowed is a mapping of names to forms, as in {'points': Queries\(2048\)}"),
         ({"fields": {"id": Meshes()}}, "not id"),
         ({"fields": {"my mesh": Meshes()}}, "allowed are names such as points or image"),
         ({"fields": {"mesh": Meshes}}, r"fields: mesh is <class .*Meshes'>; allowed is a form with its options"),
@@ -295,3 +298,7 @@ def test_instances_by_position_and_id(full):
         data.by_id(1)
     with pytest.raises(UsageError, match="epoch -1: allowed is 0 or more"):
         data.set_epoch(-1)
+
+
+def test_memory_may_be_given_as_text(many):
+    assert Batches(many, MESH, ahead_bytes="1.5 MiB").ahead_bytes == 3 * 2**19

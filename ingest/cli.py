@@ -9,6 +9,7 @@ import typer
 
 from ingest.em.cli import em, sample_volume
 from ingest.outcome import ReportOption, tell_outcome
+from msl_store.cache.sizes import size_text
 from msl_store.console import (
     First,
     Ids,
@@ -22,7 +23,6 @@ from msl_store.console import (
     say,
     say_size,
     show,
-    size_text,
     storage_options,
     tool,
 )

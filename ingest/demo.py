@@ -45,7 +45,7 @@ def demo(
     from ingest.repack import ingest
     from ingest.sample import write_sample
     from ingest.verify import verify
-    from msl_store.console import size_text
+    from msl_store.cache.sizes import size_text
     from msl_store.library import open_library
     from msl_store.serving import serving
     from msl_store.store import locate
@@ -115,7 +115,7 @@ def demo(
 
 def _simulate(steps: _Steps, server: Any, chosen: Library, folder: Path) -> None:
     """Simulate the subset straight from the web server and write the edition."""
-    from msl_store.console import size_text
+    from msl_store.cache.sizes import size_text
     from msl_store.edition import write_edition
     from msl_store.simulation import simulate
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from msl_store.console import PARTIAL_EXIT, say, show, size_text
+from msl_store.cache.sizes import size_text
+from msl_store.console import PARTIAL_EXIT, say, show
 
 if TYPE_CHECKING:
     from ingest.repack import Report

@@ -90,7 +90,7 @@ def verify(
 
     tasks = {number: partial(_compare_block, source, group, everything) for number, group in enumerate(groups)}
     run_blocks(tasks, scheduler=scheduler, done=tell)
-    return Comparison(len(listing.entries), tuple(sorted(differences, key=str)))
+    return Comparison(len(listing.entries), tuple(sorted(differences, key=_turn)))
 
 
 def _compare_block(source: Source, entries: Sequence[Entry], library: Library) -> list[Finding]:
@@ -107,6 +107,11 @@ def _compare_block(source: Source, entries: Sequence[Entry], library: Library) -
             continue
         differences += [Finding(place, reason, entry.id) for reason in _differences(record, instance, library)]
     return differences
+
+
+def _turn(found: Finding) -> tuple[int, str]:
+    """Return what to sort differences by: those of no instance first, then by id."""
+    return -1 if found.instance is None else found.instance, str(found)
 
 
 def _differences(record: Record, instance: Instance, library: Library) -> Iterator[str]:

@@ -20,6 +20,7 @@ from msl_store.errors import (
 from msl_store.version import __version__
 
 if TYPE_CHECKING:
+    from msl_store import scenes, stream
     from msl_store.contents import Instance
     from msl_store.edition import write_edition as write
     from msl_store.library import Library
@@ -42,7 +43,9 @@ _HOMES = {
     "Occupancy": "shapes:Occupancy",
     "PointCloud": "shapes:PointCloud",
     "open": "library:open_library",
+    "scenes": "scenes",
     "simulate": "simulation:simulate",
+    "stream": "stream",
     "subset": "subsetting:subset",
     "verify": "verification:verify",
     "write": "edition:write_edition",
@@ -66,7 +69,9 @@ __all__ = [
     "UsageError",
     "__version__",
     "open",
+    "scenes",
     "simulate",
+    "stream",
     "subset",
     "verify",
     "write",
@@ -78,7 +83,8 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'msl_store' has no attribute {name!r}; it has {', '.join(__all__)}")
     module, _, attribute = _HOMES[name].partition(":")
-    return getattr(import_module(f"msl_store.{module}"), attribute)
+    found = import_module(f"msl_store.{module}")
+    return getattr(found, attribute) if attribute else found
 
 
 def __dir__() -> list[str]:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from msl_store.cache.sizes import size_text
 from msl_store.cli_cache import app as cache_app
 from msl_store.cli_groups import grouped
 from msl_store.cli_images import microscopes, ome
@@ -20,11 +21,11 @@ from msl_store.console import (
     OverwriteFlag,
     SchedulerOption,
     StorageOption,
+    names_of,
     progress_bar,
     run,
     say_size,
     show,
-    size_text,
     storage_options,
     tool,
 )
@@ -39,7 +40,9 @@ app.add_typer(cache_app, name="cache")
 def simulate(
     *,
     url: Url,
-    destination: Annotated[str, typer.Argument(help="Where the edition goes: a path or s3://bucket/name.zarr.")],
+    destination: Annotated[
+        str, typer.Argument(metavar="DEST", help="Where the edition goes: a path or s3://bucket/name.zarr.")
+    ],
     microscope: MicroscopeOption,
     views: Annotated[str, typer.Option(help="Rotations, as in 0,x90.")] = "0,x90,x180,y90,y180,z90",
     frames: Annotated[int | None, typer.Option(min=1, help="Frames of a film; emitters blink and bleach.")] = None,
@@ -65,7 +68,7 @@ def simulate(
     images = images_of(
         library,
         optics,
-        views=views.split(","),
+        views=names_of(views) or [],
         frames=frames,
         interval_s=interval_s,
         labelling=imaging.labels,

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from msl_store.cache.sizes import size_text
 from msl_store.cli_groups import grouped
 from msl_store.cli_options import Selection, Url
 from msl_store.console import (
@@ -15,16 +16,17 @@ from msl_store.console import (
     PARTIAL_EXIT,
     JsonFlag,
     StorageOption,
+    counted,
+    names_of,
     progress_bar,
     say,
     show,
-    size_text,
     storage_options,
 )
 
 app = typer.Typer(help="Caches of libraries that are read from afar.", no_args_is_help=True)
 
-Folder = Annotated[Path, typer.Argument(help="The cache's folder.")]
+Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The cache's folder.")]
 
 
 @app.command()
@@ -41,7 +43,7 @@ def info(folder: Folder, as_json: JsonFlag = False) -> None:
     for library in found.libraries:
         lines.append(f"{library.url}: {size_text(library.bytes)}, last read {library.used}")
         lines += [
-            f"  pin {pin.id}: {pin.instances} instances ({', '.join(pin.parts)}), {size_text(pin.bytes)}"
+            f"  pin {pin.id}: {counted(pin.instances, 'instance')} ({', '.join(pin.parts)}), {size_text(pin.bytes)}"
             f"{'' if pin.complete else ', not complete: pin it again'}"
             for pin in library.pins
         ]
@@ -49,7 +51,9 @@ def info(folder: Folder, as_json: JsonFlag = False) -> None:
 
 
 @app.command()
-def limit(folder: Folder, size: Annotated[str, typer.Argument(help="As in '20 GB' or '500 MiB'.")]) -> None:
+def limit(
+    folder: Folder, size: Annotated[str, typer.Argument(metavar="SIZE", help="As in '20 GB' or '500 MiB'.")]
+) -> None:
     """Make a cache, or give one another limit; what is too much is evicted at once."""
     from msl_store.store import Cache
 
@@ -86,21 +90,24 @@ def pin(
 
     cache = Cache(folder, size)
     library = open_library(url, storage_options(option), cache=cache).select(**selection.arguments)
-    with progress_bar("pin", "bytes") as update:
+    with progress_bar("pin", "%") as update:
 
         def tell(done: int, everything: int) -> None:
             if not done and everything > LARGE_BYTES:
                 say(f"{url}: {size_text(everything)} to have in {folder}")
-            update(done, everything, "")
+            update(100 * done // max(everything, 1), 100, f"of {size_text(everything)}")
 
-        report = cache.pin(library, parts=parts.split(",") if parts else None, progress=tell)
-    text = f"{report.id}: {report.instances} instances of {url} stay in {folder}, {size_text(report.bytes)}"
+        report = cache.pin(library, parts=names_of(parts), progress=tell)
+    text = f"{report.id}: {counted(report.instances, 'instance')} of {url} stay in {folder}, {size_text(report.bytes)}"
     show(asdict(report), as_json=as_json, text=text)
 
 
 @app.command()
 def unpin(
-    folder: Folder, pin_id: Annotated[str, typer.Argument(metavar="PIN", help="As msl cache info says.")]
+    folder: Folder,
+    pin_id: Annotated[
+        str, typer.Argument(metavar="PIN", help="Its id, or the beginning of it, as msl cache info says.")
+    ],
 ) -> None:
     """Undo a pin; what it held is evicted like everything else from now on."""
     from msl_store.store import Cache

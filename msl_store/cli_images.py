@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
+from msl_store.cache.sizes import size_text
 from msl_store.cli_groups import grouped
 from msl_store.cli_options import Storage, Url
-from msl_store.console import JsonFlag, OverwriteFlag, say_size, show, size_text
+from msl_store.console import JsonFlag, OverwriteFlag, say_size, show
 from msl_store.errors import UsageError
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from msl_store.cache.sizes import size_text
 from msl_store.cli_groups import grouped
 from msl_store.cli_options import Selection, Storage, Url
 from msl_store.console import (
@@ -14,12 +16,14 @@ from msl_store.console import (
     OverwriteFlag,
     SchedulerOption,
     StorageOption,
+    counted,
+    names_of,
     progress_bar,
     say,
     show,
-    size_text,
     storage_options,
 )
+from msl_store.contents import PARTS
 from msl_store.errors import IntegrityError
 from msl_store.schema import STATUS
 
@@ -42,16 +46,17 @@ def info(
 
     library = open_library(url, storage_options(option))
     found = summary(library, sizes=sizes)
-    show(found, as_json=as_json, text="\n".join(_info_lines(repr(library), found)))
+    show(found, as_json=as_json, text="\n".join(_info_lines(found)))
 
 
-def _info_lines(head: str, found: dict[str, Any]) -> list[str]:
+def _info_lines(found: dict[str, Any]) -> list[str]:
     """Return a summary as lines for people."""
     counts, provenance = dict(found["counts"]), found["provenance"]
     findings = counts.pop("findings", 0)
-    parts = {name[4:]: count for name, count in counts.items() if name.startswith("has_")}
+    parts = {name: counts[f"has_{name}"] for name in (*PARTS, "normals") if f"has_{name}" in counts}
+    holds = f"{counted(found['instances'], 'instance')} at {found['url']}"
     lines = [
-        head,
+        f"{found['title'] or 'library'}: {holds}; licence {found['license'] or 'not stated'}",
         "parts: " + ", ".join(f"{name} {count}" for name, count in parts.items()),
         "status: " + ", ".join(f"{name.replace('_', ' ')} {counts[name]}" for name in STATUS),
         f"findings: {findings}",
@@ -66,7 +71,7 @@ def _info_lines(head: str, found: dict[str, Any]) -> list[str]:
         stored = found["stored"]
         lines[-1] += f", {size_text(stored['bytes'])} stored ({stored['how']})"
         large = {path: size for path, size in stored["by_array"].items() if size > stored["bytes"] / 100}
-        lines += [f"  {path}: {size_text(size)}" for path, size in large.items()]
+        lines += [f"  {path}: {size_text(size)}" for path, size in sorted(large.items(), key=itemgetter(1))[::-1]]
     made = provenance.get("provenance")
     if made is not None:
         names = ", ".join(microscope["name"] for microscope in made.get("microscopes", []))
@@ -78,7 +83,11 @@ def _info_lines(head: str, found: dict[str, Any]) -> list[str]:
         lines.append(f"edition: {provenance.get('edition', 'not stated')}; source: {provenance.get('source', '?')}")
     for step in provenance.get("derived_from", []):
         left_out = f", without {', '.join(step['left_out'])}" if step["left_out"] else ""
-        lines.append(f"subset of {step['url']} ({step['instances']} instances; digest {step['digest'][:12]}){left_out}")
+        how = "".join(f", {name.replace('_', ' ')} {value}" for name, value in step["selection"].items())
+        lines.append(
+            f"subset of {step['url']} ({counted(step['instances'], 'instance')}; digest {step['digest'][:12]})"
+            f"{how}{left_out}"
+        )
     lines.append(f"digest {provenance.get('digest', '')}; written by {provenance.get('software', '?')}")
     lines.append(f"cite: {found['citation'] or 'see the source'}")
     return lines
@@ -88,14 +97,22 @@ def _info_lines(head: str, found: dict[str, Any]) -> list[str]:
 def subset(
     *,
     url: Url,
-    destination: Annotated[str, typer.Argument(help="Where the subset goes: a path or s3://bucket/name.zarr.")],
+    destination: Annotated[
+        str, typer.Argument(metavar="DEST", help="Where the subset goes: a path or s3://bucket/name.zarr.")
+    ],
     selection: Selection,
-    split: Annotated[str | None, typer.Option(help="Only instances of this frozen split, as in train.")] = None,
     arrays: Annotated[
-        str | None, typer.Option(help="What to take, as in mesh,occupancy,point_cloud/points,images:conf2; all else.")
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="What to take, with commas between: mesh, point_cloud, occupancy, images, sdf, voxel_grid; also "
+            "point_cloud/points (no normals), images:conf2 (one microscope). Everything where left out.",
+        ),
     ] = None,
-    microscope: Annotated[str | None, typer.Option(help="Only images of these, as in conf1,conf2.")] = None,
-    view: Annotated[str | None, typer.Option(help="Only these views, as in 0,x90.")] = None,
+    microscope: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="Only images of these, as in conf1,conf2.")
+    ] = None,
+    view: Annotated[str | None, typer.Option(metavar="NAMES", help="Only these views, as in 0,x90.")] = None,
     scheduler: SchedulerOption = None,
     overwrite: OverwriteFlag = False,
     storage: Storage,
@@ -105,14 +122,15 @@ def subset(
     from msl_store.library import open_library
     from msl_store.subsetting import subset as copied
 
-    library = open_library(url, storage.source).select(split=split)
+    library = open_library(url, storage.source)
     with progress_bar("subset", "instances") as update:
 
         def tell(state: Progress) -> None:
             if state.stored_bytes == 0:
                 about = "" if state.size.exact else "about "
                 text = f"{about}{size_text(state.size.stored_bytes)} of compressed chunks"
-                say(f"{destination}: {text}, {state.all_instances} of {len(library)} instances")
+                there = f"; {state.instances} are there already" if state.instances else ""
+                say(f"{destination}: {text}, {state.all_instances} of {counted(len(library), 'instance')}{there}")
             update(state.instances, state.all_instances, size_text(state.stored_bytes))
 
         done = copied(
@@ -120,25 +138,22 @@ def subset(
             destination,
             storage.target,
             **selection.arguments,
-            arrays=_names(arrays),
-            microscopes=_names(microscope),
-            views=_names(view),
+            arrays=names_of(arrays),
+            microscopes=names_of(microscope),
+            views=names_of(view),
             scheduler=scheduler,
             overwrite=overwrite,
             progress=tell,
         )
     aside = f" ({done.set_aside} have nothing of what was taken)" if done.set_aside else ""
     text = (
-        f"{destination}: nothing to do, this subset is complete ({done.instances} instances{aside})"
+        f"{destination}: nothing to do, this subset is complete ({counted(done.instances, 'instance')}{aside})"
         if done.state == "published"
-        else f"{destination}: {done.instances} instances{aside}, {size_text(done.stored_bytes)} in {done.seconds:.1f} s"
-        f", {size_text(done.stored_bytes / done.seconds)}/s; data licence {library.license}"
+        else f"{destination}: {counted(done.instances, 'instance')}{aside}, {size_text(done.stored_bytes)} "
+        f"{'more ' if done.state == 'resumed' else ''}in {done.seconds:.1f} s, "
+        f"{size_text(done.stored_bytes / done.seconds)}/s; data licence {library.license}"
     )
     show(asdict(done), as_json=as_json, text=text)
-
-
-def _names(text: str | None) -> list[str] | None:
-    return None if text is None else [name.strip() for name in text.split(",")]
 
 
 def verify(

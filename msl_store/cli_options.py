@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from msl_store.console import First, Ids, StorageOption, ids_of, storage_options
+from msl_store.console import First, Ids, Split, StorageOption, ids_of, storage_options
 from msl_store.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,8 +18,14 @@ if TYPE_CHECKING:
     from msl_store.optics.measured import MeasuredPsf
     from msl_store.optics.microscope import Microscope
 
-Url = Annotated[str, typer.Argument(help="The library: a path, s3://, https://, or a .zip of one.")]
-Where = Annotated[str | None, typer.Option(help="Only instances for which this holds, as in 'volume_um3 > 2'.")]
+Url = Annotated[str, typer.Argument(metavar="URL", help="The library: a path, s3://, https://, or a .zip of one.")]
+Where = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CONDITION",
+        help="Only instances for which this holds, as in 'volume_um3 > 2 and genus == 0' (columns of Library.table).",
+    ),
+]
 TargetOption = Annotated[
     list[str] | None,
     typer.Option(metavar="KEY=VALUE", help="Storage option of the destination; the library's where left out."),
@@ -60,11 +66,12 @@ class Selection:
     ids: Ids = None
     first: First = None
     where: Where = None
+    split: Split = None
 
     @property
     def arguments(self) -> dict[str, Any]:
         """As `msl_store.library.Library.select` takes them."""
-        return {"ids": ids_of(self.ids), "first": self.first, "where": self.where}
+        return {"ids": ids_of(self.ids), "first": self.first, "where": self.where, "split": self.split}
 
 
 @dataclass(frozen=True, kw_only=True)

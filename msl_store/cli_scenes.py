@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from msl_store.cache.sizes import size_text
 from msl_store.cli_groups import grouped
 from msl_store.cli_options import (
     Imaging,
@@ -19,7 +20,7 @@ from msl_store.cli_options import (
     lengths_of,
     microscopes_of,
 )
-from msl_store.console import JsonFlag, OverwriteFlag, SchedulerOption, progress_bar, say_size, show, size_text
+from msl_store.console import JsonFlag, OverwriteFlag, SchedulerOption, progress_bar, say_size, show
 from msl_store.errors import UsageError
 
 if TYPE_CHECKING:

@@ -6,14 +6,15 @@ import json
 import logging
 import sys
 import traceback
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Protocol
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from msl_store.errors import MSLError, UsageError
+from msl_store.cache.sizes import size_text
+from msl_store.errors import MissingError, MSLError, NetworkError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,6 +24,12 @@ LARGE_BYTES = 10**9
 
 PARTIAL_EXIT = 6
 """Done, but something was set aside."""
+
+STOPPED_EXIT = 130
+"""Stopped by Ctrl-C, as shells say it."""
+
+MOST_IDS = 10**7
+"""Ids that ranges on a command line may name: more is a slip of the finger that would fill the memory."""
 
 StorageOption = Annotated[
     list[str] | None,
@@ -36,11 +43,20 @@ StorageOption = Annotated[
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 SchedulerOption = Annotated[
     str | None,
-    typer.Option(help="threads, processes, synchronous, or the address of a dask cluster (tcp://host:8786)."),
+    typer.Option(
+        metavar="WHERE",
+        help="Where it runs: threads (where left out), processes, synchronous, or the address of a dask cluster "
+        "(tcp://host:8786).",
+    ),
 ]
 OverwriteFlag = Annotated[bool, typer.Option("--overwrite", help="Replace another library at the target.")]
-Ids = Annotated[str | None, typer.Option(help="Only these instances, as in 1,5,10-20.")]
-First = Annotated[int | None, typer.Option(min=1, help="Only the first instances.")]
+Ids = Annotated[str | None, typer.Option(metavar="IDS", help="Only these instances, as in 1,5,10-20.")]
+First = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Only the first N of the instances that the others leave.")
+]
+Split = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Only instances of this frozen split: train, val or test.")
+]
 Verbosity = Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say more; tracebacks with -vv.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
@@ -65,6 +81,15 @@ def storage_options(pairs: Sequence[str] | None) -> dict[str, Any]:
     return options
 
 
+def names_of(text: str | None) -> list[str] | None:
+    """Return names given as ``0, x90``; None where nothing is given.
+
+    >>> names_of("0, x90")
+    ['0', 'x90']
+    """
+    return None if text is None else [name.strip() for name in text.split(",")]
+
+
 def ids_of(text: str | None) -> list[int] | None:
     """Return ids given as ``1,5,10-20``; None where nothing is given.
 
@@ -77,23 +102,25 @@ def ids_of(text: str | None) -> list[int] | None:
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         try:
-            ids += range(int(first), int(last if dash else first) + 1)
+            named = range(int(first), int(last if dash else first) + 1)
         except ValueError:
             raise UsageError(f"ids {text!r}: {part!r} is no id; allowed is 1,5,10-20") from None
+        if not 0 < named.stop - named.start <= MOST_IDS - len(ids):
+            raise UsageError(
+                f"ids {text!r}: {part!r} names {max(named.stop - named.start, 0)} ids; "
+                f"allowed are ranges with the lower end first, of {MOST_IDS} ids together"
+            )
+        ids += named
     return ids
 
 
-def size_text(size: float) -> str:
-    """Return a number of bytes for people, in decimal units.
+def counted(number: int, what: str) -> str:
+    """Return a number of things for people.
 
-    >>> size_text(3_310_000)
-    '3.3 MB'
+    >>> counted(1, "instance"), counted(0, "instance"), counted(12, "instance")
+    ('1 instance', '0 instances', '12 instances')
     """
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def show(result: Any, *, as_json: bool, text: str) -> None:
@@ -122,7 +149,7 @@ class Advance(Protocol):
 
 @contextmanager
 def progress_bar(label: str, unit: str) -> Iterator[Advance]:
-    """Show progress on stderr; give a function to call with (done, all, remark)."""
+    """Show progress on stderr, from the first time that there is some; give what moves it."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -130,11 +157,14 @@ def progress_bar(label: str, unit: str) -> Iterator[Advance]:
         TextColumn("{task.fields[remark]}"),
         TimeRemainingColumn(),
     )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=bool(_state["quiet"])) as bar:
-        task = bar.add_task(label, total=1, remark="")
+    with ExitStack() as shown:
+        bar = Progress(*columns, console=Console(stderr=True), disable=bool(_state["quiet"]))
+        task = bar.add_task(label, total=1, start=False, remark="")
 
         def update(done: int, everything: int, remark: str = "") -> None:
+            if not bar.tasks[0].started:
+                shown.enter_context(bar)
+                bar.start_task(task)
             bar.update(task, completed=done, total=max(everything, 1), remark=remark)
 
         yield update
@@ -155,11 +185,31 @@ def tool(purpose: str) -> typer.Typer:
 
 
 def run(app: typer.Typer) -> None:
-    """Run a tool; an error that it raises on purpose is one line on stderr and its kind's exit code."""
+    """Run a tool; what the user or the disk is the cause of is one line on stderr and its kind's exit code."""
     try:
         app()
     except MSLError as error:
-        if _state["verbose"] > 1:
-            traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        _fail(str(error), error.exit_code)
+    except FileNotFoundError as error:
+        _fail(f"{_place(error)}: there is no such file or folder; check the path", MissingError.exit_code)
+    except OSError as error:
+        _fail(
+            f"{_place(error)}: {error.strerror or error}; check the path, who may write there and the room on the disk",
+            NetworkError.exit_code,
+        )
+    except SystemExit as error:
+        if error.code == STOPPED_EXIT:
+            print("stopped; what was written is kept, and the same command goes on from there", file=sys.stderr)
+        raise
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    if _state["verbose"] > 1:
+        traceback.print_exc()
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _place(error: OSError) -> str:
+    """Return the path that an error of the system is about."""
+    return str(error.filename2 or error.filename or "this machine")

@@ -17,7 +17,7 @@ from msl_store.store import Want
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from msl_store.store import Store
 
@@ -53,9 +53,68 @@ NEEDED = {
 
 def check_parts(parts: Sequence[str]) -> None:
     """Raise `UsageError` where a name is none of `PARTS`."""
+    refuse_text(parts=parts)
     unknown = set(parts) - set(PARTS)
     if unknown:
         raise UsageError(f"parts: {', '.join(sorted(unknown))} unknown; allowed: {', '.join(PARTS)}")
+
+
+def instance_numbers(ids: ArrayLike) -> list[int]:
+    """Return some ids, or one, as a list; `UsageError` where they are no integers.
+
+    >>> instance_numbers([3, 1]), instance_numbers(7)
+    ([3, 1], [7])
+    """
+    numbers = np.atleast_1d(np.asarray(ids))
+    if numbers.size and not np.issubdtype(numbers.dtype, np.integer):
+        raise UsageError(f"ids {ids!r}: allowed are integers, as in [1, 3]")
+    return [int(number) for number in numbers.ravel()]
+
+
+def refuse_text(**given: object) -> None:
+    """Raise `UsageError` where a text is given for a list of names, whose letters would be taken for names."""
+    for name, value in given.items():
+        if isinstance(value, str):
+            raise UsageError(f"{name}={value!r}: allowed is a list of names, as in [{value!r}]")
+
+
+def id_range(ids: NDArray[np.int64]) -> str:
+    """Return how many ids there are, and from which to which.
+
+    >>> id_range(np.array([7, 3, 12]))
+    '3 (3 to 12)'
+    """
+    return f"{len(ids)} ({ids.min()} to {ids.max()})" if len(ids) else "none"
+
+
+def no_such(missing: Sequence[int], wanted: Sequence[int], there: NDArray[np.int64]) -> str:
+    """Return which of the instances asked for are not there, and which are."""
+    shown = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
+    return (
+        f"has no instance {shown} ({len(missing)} of {len(wanted)} asked for); it has {id_range(there)}; see "
+        "Library.ids and, for what was set aside, Library.findings"
+    )
+
+
+def absence(
+    instance: int, part: str, findings: Sequence[Mapping[str, Any]], sources: Sequence[Mapping[str, Any]]
+) -> str:
+    """Return why an instance lacks a part: what was found wrong with it, or that a subset was made without it.
+
+    Parameters
+    ----------
+    instance : int
+        Its id.
+    part : str
+        One of `PARTS`.
+    findings, sources : sequence of mapping
+        The library's ``findings``, and its root attribute ``derived_from``.
+    """
+    why = [f"{found['place']}: {found['reason']}" for found in findings if found["instance"] == instance]
+    without = [source["url"] for source in sources if part in source["left_out"]]
+    if without:
+        why.append(f"this subset of {without[0]} was made without; open that, or take another subset")
+    return f"instance {instance} has no {part.replace('_', ' ')} ({'; '.join(why) or 'the source had none'})"
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,7 +26,7 @@ class MissingError(MSLError, LookupError):
 
 
 class NetworkError(MSLError, ConnectionError):
-    """A server could not be reached or refused to answer."""
+    """A server could not be reached or refused to answer, or a disk could not be read or written."""
 
     exit_code = 4
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from msl_store.contents import INDEX_COLUMNS, NEEDED, Contents
+from msl_store.contents import INDEX_COLUMNS, NEEDED, Contents, refuse_text
 from msl_store.errors import UsageError
 from msl_store.layout import FIXED_SIZES, Layout
 from msl_store.schema import BLOCK, GROUPS, SPECS, ArraySpec
@@ -159,6 +159,7 @@ def extract(
     UsageError
         A name is unknown, images are narrowed that are not taken, there are no instances, or an edition is joined.
     """
+    refuse_text(arrays=arrays, microscopes=microscopes, views=views)
     if library.edition is not None:
         raise UsageError(
             f"{library.url}: {library.edition.url} is joined to it; allowed is one library at a time: make a subset of "
@@ -182,7 +183,8 @@ def extract(
         unknown = [name for name in wanted if name not in there]
         if unknown or not wanted or "images/present" not in paths:
             raise UsageError(
-                f"{dim}s: {', '.join(unknown) or 'no images are taken'}; allowed: {', '.join(there) or 'none'}"
+                f"{dim}s: {', '.join(unknown) + ' unknown' if unknown else 'no images are taken'}; "
+                f"allowed: {', '.join(there) or 'none'}"
                 f"{'' if 'images/present' in paths else ', with images among the arrays'}"
             )
         positions[dim] = np.flatnonzero(np.isin(there, list(wanted)))

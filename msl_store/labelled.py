@@ -24,7 +24,8 @@ NOT_IN_A_TREE = frozenset({"instances/id", "instances/findings"})
 def rotations_of(store: Store) -> xr.DataArray:
     """Return the true rotation matrix of every image, dims (microscope, view, row, col)."""
     attributes = store.groups.get("images", {})
-    matrices = store.columns(["images/rotation"])["images/rotation"]
+    path = store.array("images/rotation").path
+    matrices = store.columns([path])[path]
     coords = {"microscope": [m["name"] for m in attributes["microscopes"]], "view": attributes["views"]}
     return xr.DataArray(matrices, coords, ("microscope", "view", "row", "col"), "rotation")
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from msl_store.contents import PARTS, Contents, Instance, check_parts
+from msl_store.contents import PARTS, Contents, Instance, absence, check_parts
 from msl_store.errors import MissingError, UsageError
 from msl_store.intake_entry import location_of
 from msl_store.labelled import images_of, rotations_of, tree_of
@@ -85,10 +85,13 @@ class Library(Members):
             An id is given twice, `first` is negative, `where` is no condition on the table, or there is no such split.
         """
         rows = self._rows if ids is None else self.rows_of(ids)
-        if len(np.unique(rows)) != len(rows):
-            raise UsageError(f"{self.url}: an id is given twice; allowed: every id once")
-        if first is not None and first < 0:
-            raise UsageError(f"first={first}: allowed is 0 or more")
+        twice, times = np.unique(rows, return_counts=True)
+        if len(twice) != len(rows):
+            raise UsageError(
+                f"{self.url}: id {self._store.ids[twice[times > 1][0]]} is given twice; allowed: once each"
+            )
+        if first is not None and (not isinstance(first, int | np.integer) or first < 0):
+            raise UsageError(f"first={first!r}: allowed is 0 or more")
         if split is not None and split not in SPLITS:
             raise UsageError(f"split={split!r}: allowed are {', '.join(SPLITS)}; see also Library.splits")
         matches = np.ones(len(self), np.bool_) if where is None else matching(self.table, where)
@@ -162,11 +165,8 @@ class Library(Members):
     def _part(self, instance: int, part: str) -> Any:
         found = getattr(next(self.instances([instance], parts=(part,))), part)
         if found is None:
-            why = [f"{f['place']}: {f['reason']}" for f in self.findings if f["instance"] == instance]
-            raise MissingError(
-                f"{self.url}: instance {instance} has no {part.replace('_', ' ')}"
-                + (f" ({'; '.join(why)})" if why else "; the source had none")
-            )
+            sources = self.attributes.get("derived_from", ())
+            raise MissingError(f"{self.url}: {absence(instance, part, self.findings, sources)}")
         return found
 
     def instances(
@@ -206,12 +206,12 @@ class Library(Members):
     @property
     def microscopes(self) -> list[dict[str, Any]]:
         """The microscopes of the images, each as ``Microscope.to_dict`` gives it, in the images' order."""
-        return list(self._images_attributes.get("microscopes", []))
+        return list(self._store.groups.get("images", {}).get("microscopes", []))
 
     @property
     def views(self) -> list[str]:
         """Names of the images' views, in the images' order."""
-        return list(self._images_attributes.get("views", []))
+        return list(self._store.groups.get("images", {}).get("views", []))
 
     @property
     def imaged(self) -> Library:
@@ -227,10 +227,6 @@ class Library(Members):
     def images_present(self) -> NDArray[np.bool_]:
         """Which images of this library's own there are, shape (instance, microscope, view)."""
         return self._contents.images_present[self._rows]
-
-    @property
-    def _images_attributes(self) -> dict[str, Any]:
-        return self._store.groups.get("images", {})
 
     @cached_property
     def rotations(self) -> xr.DataArray:
@@ -286,6 +282,12 @@ class Library(Members):
             )
         both = [instance for instance in self.ids.tolist() if instance in edition]
         return Library(self._store, self.rows_of(both) if both else self._rows[:0], edition=edition)
+
+
+def refuse_no_library(found: object) -> None:
+    """Raise `UsageError` for what is no library, such as a URL that was not opened."""
+    if not isinstance(found, Library):
+        raise UsageError(f"{found!r}: is no library; allowed is what msl_store.open or Library.select returns")
 
 
 def _reopened(store: Store, rows: NDArray[np.int64] | None, edition: Library | None) -> Library:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from msl_store.contents import instance_numbers, no_such
 from msl_store.errors import MissingError
 from msl_store.store import Want
 
@@ -85,15 +86,11 @@ class Members:
 
     def rows_of(self, ids: ArrayLike) -> NDArray[np.int64]:
         """Return the stored rows of some instances; `MissingError` names those that are not here."""
-        wanted = np.atleast_1d(np.asarray(ids)).tolist()
+        wanted = instance_numbers(ids)
         missing = [instance for instance in wanted if instance not in self._row_of]
         if missing:
-            shown = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
-            raise MissingError(
-                f"{self.url}: has no instance {shown} ({len(missing)} of {len(wanted)} asked for); "
-                f"this {'subset' if self._chosen is not None else 'library'} has {len(self)}, see Library.ids "
-                "and, for what was set aside, Library.findings"
-            )
+            what = "" if self._chosen is None else " (a selection of it)"
+            raise MissingError(f"{self.url}{what}: {no_such(missing, wanted, self.ids)}")
         return np.array([self._row_of[instance] for instance in wanted], np.int64)
 
     @cached_property

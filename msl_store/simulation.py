@@ -13,7 +13,7 @@ import xarray as xr
 from msl_store import schema
 from msl_store.experiment import planned
 from msl_store.layout import blocks_of, part_rows
-from msl_store.library import Library
+from msl_store.library import Library, refuse_no_library
 from msl_store.schema import BLOCK
 from msl_store.shapes import VOXEL_UM
 
@@ -102,6 +102,7 @@ def simulate(
         microscope, views=views, z=z, frames=frames, interval_s=interval_s, labelling=labelling, psf=psf, mode=mode,
         noise=noise, seed=seed, tolerance=tolerance,
     )  # fmt: skip
+    refuse_no_library(library)
     lineage = {"source_lineage": list(library.lineage[1:])} if len(library.lineage) > 1 else {}
     provenance = {
         "source": library.url,

@@ -17,6 +17,7 @@ from msl_store.carried import columns_of, group_attributes, root_attributes
 from msl_store.contents import Instance
 from msl_store.errors import UsageError
 from msl_store.extract import extract, stored_size
+from msl_store.library import refuse_no_library
 from msl_store.store import ROOT, BlockCopy, Publication, Taken, Want, commit_block, joined, locate
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def subset(
     ids: ArrayLike | None = None,
     first: int | None = None,
     where: str | None = None,
+    split: str | None = None,
     arrays: Sequence[str] | None = None,
     microscopes: Sequence[str] | None = None,
     views: Sequence[str] | None = None,
@@ -102,8 +104,8 @@ def subset(
         A library, a selection of one, or an edition, wherever it lies.
     url, storage_options
         Where the subset goes, as `msl_store.open` takes them; not a web server or a zip, which take no writes.
-    ids, first, where
-        Narrow the library first, as `Library.select` does.
+    ids, first, where, split
+        Narrow the library first, as `Library.select` does; ``derived_from`` tells how.
     arrays : sequence of str, optional
         What to take: groups of the library (``mesh``, ``point_cloud``, ``occupancy``, ``images``),
         ``point_cloud/points`` (without normals), ``images:conf2`` (one microscope's). Everything by default. Columns
@@ -133,10 +135,17 @@ def subset(
     BusyError
         Another run is writing to the target.
     """
-    selection = {name: value for name, value in {"first": first, "where": where}.items() if value is not None}
+    refuse_no_library(library)
+    conditions = {"first": first, "where": where, "split": split}
+    selection = {name: value for name, value in conditions.items() if value is not None}
     if ids is not None:
         selection["ids_given"] = np.size(np.asarray(ids))
-    chosen = library.select(ids=ids, first=first, where=where)
+    elif len(library) != len(library.store.ids) - len(library.store.groups["instances"].get("set_aside", [])):
+        selection["ids_given"] = len(library)
+    chosen = library.select(ids=ids, first=first, where=where, split=split)
+    if not len(chosen):
+        asked = ", ".join(f"{name} {value}" for name, value in selection.items())
+        raise UsageError(f"{library.url}: none of its {len(library)} instances is left by {asked}; allow one or more")
     taken = extract(chosen, arrays=arrays, microscopes=microscopes, views=views)
     target = locate(url, storage_options)
     _refuse(library, target)
@@ -194,6 +203,8 @@ def _refuse(library: Library, target: Objects) -> None:
     """Raise `UsageError` for a target that takes no subset: a zip, or the library that it is taken from."""
     if target.url.endswith(".zip"):
         raise UsageError(f"{target.url}: a zipped library is read-only; allowed is a folder or a bucket: zip it there")
+    if target.url.startswith(("http://", "https://")):
+        raise UsageError(f"{target.url}: a web server takes no writes; allowed is a folder or a bucket (s3://...)")
     source = library.store.objects
     here, there = (objects.path for objects in (source, target))
     if here is None or there is None:

@@ -8,6 +8,8 @@ import numpy as np
 
 from msl_store.extract import extract, stored_size
 from msl_store.schema import counts
+from msl_store.splits import SPLITS
+from msl_store.table import split_numbers
 
 if TYPE_CHECKING:
     from msl_store.library import Library
@@ -15,14 +17,11 @@ if TYPE_CHECKING:
 PROVENANCE = ("edition", "source", "source_digest", "provenance", "derived_from", "software", "digest")
 """Attributes of the root that say where a library comes from."""
 
-SPLIT = "instances/split"
-"""The column that says to which split an instance belongs, in libraries that have frozen ones."""
-
 
 def summary(library: Library, *, sizes: bool = False) -> dict[str, Any]:
     """Return what is in a library and where it comes from, as JSON types.
 
-    It takes no request but that which opened the library, and one more where it has frozen splits; a library that was
+    It takes no request but that which opened the library, and one more where it stores its splits; a library that was
     written before libraries counted their parts takes one round trip for its columns.
 
     Parameters
@@ -66,12 +65,9 @@ def _counted(library: Library) -> dict[str, int]:
 
 
 def _splits(library: Library) -> dict[str, int]:
-    """Return how many of the instances shown are in each frozen split."""
-    column = library.store.columns([SPLIT]).get(SPLIT)
-    if column is None:
-        return {}
-    names = library.store.groups["instances"].get("splits", [])
-    numbers, found = np.unique(column[library.rows_of(library.ids)], return_counts=True)
+    """Return how many of the instances shown are in each frozen split, by the rule where the library has no column."""
+    names = library.store.groups["instances"].get("splits", SPLITS)
+    numbers, found = np.unique(split_numbers(library.store, library.rows_of(library.ids)), return_counts=True)
     called = [str(names[number]) if number < len(names) else str(number) for number in numbers.tolist()]
     return dict(zip(called, found.tolist(), strict=True))
 

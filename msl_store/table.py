@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +14,6 @@ from msl_store.splits import SPLITS, refuse_overlap, split_of
 from msl_store.store import Want
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
     from msl_store.store import Store
@@ -60,6 +59,8 @@ def split_numbers(store: Store, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
 
 def split_masks(table: xr.Dataset, where: Mapping[str, str | None]) -> dict[str, NDArray[np.bool_]]:
     """Return which rows of a table are in each of some splits; see `msl_store.library.Library.splits`."""
+    if not isinstance(where, Mapping):
+        raise UsageError(f"splits {where!r}: allowed is a mapping of names to conditions, one of which may be None")
     matches = {name: matching(table, condition) for name, condition in where.items() if condition is not None}
     rest = [name for name, condition in where.items() if condition is None]
     if len(rest) > 1:
@@ -83,11 +84,16 @@ def matching(table: xr.Dataset, where: str) -> NDArray[np.bool_]:
     UsageError
         It is no condition on the table.
     """
+    if not isinstance(where, str):
+        raise UsageError(
+            f"where: is of type {type(where).__name__}; allowed is a condition as text, as in 'volume_um3 > 2'; for a "
+            "mask of your own, select(ids=library.ids[mask])"
+        )
     frame = table.to_dataframe()
     try:
         found = frame.eval(where, engine="python")
     except Exception as error:
-        raise UsageError(f"where={where!r}: {error}; columns: {', '.join(frame.columns)}") from error
+        raise UsageError(f"where={where!r}: {error}; columns: instance, {', '.join(frame.columns)}") from error
     matches = np.asarray(found)
     if matches.dtype != np.bool_ or matches.shape != (len(frame),):
         raise UsageError(f"where={where!r}: is no condition; allowed: a comparison such as 'volume_um3 > 2'")

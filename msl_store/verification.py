@@ -13,7 +13,8 @@ from msl_store import schema
 from msl_store.blockwise import Outcome, run_blocks
 from msl_store.contents import INDEX_COLUMNS
 from msl_store.digest import column_digest, joint_digest
-from msl_store.errors import IntegrityError
+from msl_store.errors import IntegrityError, UsageError
+from msl_store.library import refuse_no_library
 from msl_store.schema import BLOCK
 from msl_store.soundness import BlockState, Damage, check_block, size_damage
 from msl_store.splits import RULE, split_of
@@ -92,7 +93,15 @@ def verify(
     ------
     NetworkError
         The server cannot be reached or refuses.
+    UsageError
+        The library was opened with a cache that is offline.
     """
+    refuse_no_library(library)
+    if library.store.objects.offline:
+        raise UsageError(
+            f"{library.url}: was opened offline, and what lies at the server is to be checked; open it without "
+            "offline=True, or check what the cache holds: Cache.verify, msl cache verify"
+        )
     store = open_store(library.url, library.store.objects.storage_options, cache=False)  # what lies there counts alone
     listing, unlisted = store.objects.listing()
     columns, damages = _read_columns(store)

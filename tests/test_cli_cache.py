@@ -32,10 +32,10 @@ def test_a_cache_is_made_filled_asked_checked_and_emptied(small, tmp_path):
     with pytest.raises(UsageError, match="there is no cache here yet; give it a limit"):
         msl_cache("info", folder)
     assert "at most 20.0 MB" in msl_cache("limit", folder, "20 MB").stdout
-    pin = json.loads(msl_cache("pin", folder, small, "--ids", WHOLE, "--parts", "mesh,images", "--json").stdout)
+    pin = json.loads(msl_cache("pin", folder, small, "--ids", WHOLE, "--parts", "mesh, images", "--json").stdout)
     assert (pin["instances"], pin["parts"], pin["complete"]) == (1, ["mesh", "images"], True)
     told = msl_cache("info", folder).stdout
-    assert f"pin {pin['id']}: 1 instances (mesh, images)" in told
+    assert f"pin {pin['id']}: 1 instance (mesh, images)" in told
     assert "pieces were found" in told
     assert json.loads(msl_cache("info", folder, "--json").stdout)["pinned_bytes"] == pin["bytes"]
     assert "every piece is as it was written" in msl_cache("verify", folder).stdout
@@ -46,11 +46,37 @@ def test_a_cache_is_made_filled_asked_checked_and_emptied(small, tmp_path):
     assert f"{pack}: damaged after" in damaged.stdout
     assert "not complete: pin it again" in msl_cache("info", folder).stdout
     again = msl_cache("pin", folder, small, "--ids", WHOLE, "--limit", "9 MB").stdout
-    assert f"1 instances of {small} stay in {folder}" in again
-    msl_cache("unpin", folder, pin["id"])
+    assert f"1 instance of {small} stay in {folder}" in again
+    with pytest.raises(MissingError, match="has no pin ;"):
+        msl_cache("unpin", folder, "")
+    pins = [pin.id for held in msl.Cache(folder).info().libraries for pin in held.pins]
+    assert len(pins) == 2
+    differ = next(place for place in range(len(pins[0])) if pins[0][place] != pins[1][place])
+    msl_cache("unpin", folder, pin["id"][: differ + 1])
     with pytest.raises(MissingError, match="has no pin"):
         msl_cache("unpin", folder, pin["id"])
     msl_cache("clear", folder)
     assert len(msl.Cache(folder).info().libraries) == 1
     msl_cache("clear", folder, "--pins")
     assert msl.Cache(folder).info().libraries == ()
+
+
+def test_what_does_not_fit_is_said_in_readable_sizes(small, tmp_path):
+    msl_cache("limit", tmp_path / "cache", "1 MB")
+    with pytest.raises(
+        UsageError, match=r"the pin needs \d+\.\d MB or more, but the cache's limit is 1.0 MB, and 0 bytes"
+    ):
+        msl_cache("pin", tmp_path / "cache", small)
+
+
+def test_a_folder_that_cannot_be_is_said_so(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(UsageError, match=r"file.*: (no folder can be made here|is a file)"):
+        msl_cache("limit", tmp_path / "file" / "cache", "1 MB")
+
+
+def test_a_split_can_be_pinned(small, tmp_path):
+    done = msl_cache(
+        "pin", tmp_path / "cache", small, "--limit", "90 MB", "--split", "val", "--parts", "mesh", "--json"
+    )
+    assert json.loads(done.stdout)["instances"] == len(msl.open(small).select(split="val"))

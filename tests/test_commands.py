@@ -48,7 +48,7 @@ def test_simulate_writes_what_the_library_simulates(url: str, tmp_path: Path) ->
     labelling = Labelling(where="both", per_um3=200, bleach_frames=3)
     asked(
         "simulate", url, tmp_path / "edition.zarr", "--microscope", f"conf2, {tmp_path / 'mine.yaml'}", "--first", 2,
-        "--views", "0,y90", "--z", "-0.2,0.2", "--frames", 2, "--interval-s", 0.5, "--seed", 6,
+        "--views", "0, y90", "--z", "-0.2,0.2", "--frames", 2, "--interval-s", 0.5, "--seed", 6,
         "--labelling", "both,per_um3=200,bleach_frames=3",
     )  # fmt: skip
     edition = msl.open(tmp_path / "edition.zarr")

@@ -126,9 +126,7 @@ def test_a_subset_reads_its_own_instances(library):
     subset = library.select(ids=[library.ids[40], WHOLE])
     assert [found.id for found in subset.instances()] == subset.ids.tolist()
     assert_same(record_of(subset.instance(WHOLE)), made_records()[WHOLE])
-    with pytest.raises(
-        MissingError, match=rf"has no instance {library.ids[0]} \(1 of 1 asked for\); this subset has 2"
-    ):
+    with pytest.raises(MissingError, match=rf"has no instance {library.ids[0]} \(1 of 1 asked for\); it has 2 \("):
         subset.mesh(library.ids[0])
 
 
@@ -143,11 +141,23 @@ def test_an_empty_subset_is_a_library_too(library):
 @pytest.mark.parametrize(
     ("choice", "error", "message"),
     [
-        ({"ids": [WHOLE, WHOLE]}, UsageError, "an id is given twice"),
+        ({"ids": [WHOLE, WHOLE]}, UsageError, f"id {WHOLE} is given twice; allowed: once each"),
         ({"first": -1}, UsageError, "first=-1: allowed is 0 or more"),
-        ({"ids": [5, WHOLE, 6]}, MissingError, r"has no instance 5, 6 \(2 of 3 asked for\); this library has 68"),
+        (
+            {"ids": [5, WHOLE, 6]},
+            MissingError,
+            r"has no instance 5, 6 \(2 of 3 asked for\); it has 68 \(10 to 85\); see",
+        ),
+        ({"ids": ["3"]}, UsageError, r"ids \['3'\]: allowed are integers"),
+        ({"ids": [1.5]}, UsageError, "allowed are integers"),
+        ({"first": 2.5}, UsageError, "first=2.5: allowed is 0 or more"),
         ({"ids": range(1000, 1009)}, MissingError, r"1000, 1001, 1002, 1003, 1004, \.\.\. \(9 of 9"),
-        ({"where": "volume > 2"}, UsageError, r"where='volume > 2': name 'volume' is not defined; columns: area_um2, "),
+        (
+            {"where": "volume > 2"},
+            UsageError,
+            r"where='volume > 2': name 'volume' is not defined; columns: instance, area_um2, ",
+        ),
+        ({"where": np.ones(68, bool)}, UsageError, r"where: is of type ndarray; .* select\(ids=library.ids\[mask\]\)"),
         ({"where": "volume_um3 >"}, UsageError, "where='volume_um3 >': "),
         ({"where": "volume_um3 * 2"}, UsageError, "is no condition; allowed: a comparison such as"),
         ({"where": "1 < 2"}, UsageError, "is no condition; allowed: a comparison such as"),
@@ -355,3 +365,33 @@ def test_the_tree_marks_what_is_missing(library):
     for start, count in zip(starts, counts, strict=True):
         held[start : start - (-count // CHUNK_ROWS) * CHUNK_ROWS] = True
     np.testing.assert_array_equal(np.isnan(vertices).all(axis=1), ~held)
+
+
+def test_a_library_without_images_says_so(library, tmp_path):
+    msl.subset(library, tmp_path / "mesh.zarr", first=3, arrays=["mesh"])
+    bare = msl.open(tmp_path / "mesh.zarr")
+    for ask in (lambda: bare.images, lambda: bare.rotations):
+        with pytest.raises(
+            MissingError, match=r"mesh.zarr: has no array images/\w+; it has instances/\.\.\., mesh/\.\.\."
+        ):
+            ask()
+    made_without = r"has no occupancy \(.*this subset of .*small.zarr was made without; open that"
+    with pytest.raises(MissingError, match=made_without):
+        bare.occupancy(int(bare.ids[0]))
+
+
+@pytest.mark.parametrize(
+    "verb", [msl.verify, lambda url: msl.subset(url, "no.zarr"), lambda url: msl.simulate(url, "conf1")]
+)
+def test_a_url_that_was_not_opened_is_no_library(library, verb):
+    with pytest.raises(
+        UsageError, match=r"small.zarr': is no library; allowed is what msl_store.open or Library.select"
+    ):
+        verb(library.url)
+
+
+def test_a_text_is_no_list_of_parts_and_no_storage_options(library):
+    with pytest.raises(UsageError, match=r"parts='mesh': allowed is a list of names, as in \['mesh'\]"):
+        next(library.instances(parts="mesh"))
+    with pytest.raises(UsageError, match="storage_options 'anon': allowed is a mapping"):
+        msl.open(library.url, "anon")

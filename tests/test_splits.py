@@ -103,6 +103,8 @@ def test_splits_that_share_an_instance_are_refused(lib):
         lib.splits({"a": "vertex_count > 40", "b": "vertex_count < 60 and vertex_count > 0"})
     with pytest.raises(UsageError, match="a, b are all to have the rest; allowed for one split only"):
         lib.splits({"a": None, "b": None})
+    with pytest.raises(UsageError, match=r"splits \['train'\]: allowed is a mapping of names to conditions"):
+        lib.splits(["train"])
 
 
 def test_a_split_that_there_is_not_is_refused(lib):

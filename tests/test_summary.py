@@ -86,7 +86,8 @@ def test_info_says_where_a_subset_comes_from(tmp_path, library):
     text = ran("info", tmp_path / "few.zarr", "--sizes").stdout
     assert "4 instances at" in text  # one of the five has no mesh
     assert "mesh 4" in text
-    assert f"subset of {built()} (70 instances; digest {library.digest[:12]}), without images, occ" in text
+    assert f"subset of {built()} (70 instances; digest {library.digest[:12]}), first 5, without images, occ" in text
+    assert "parts: mesh 4, point_cloud 0, occupancy 0, images 0, normals 0" in text
     assert "stored (listed)" in text
     found = json.loads(ran("info", tmp_path / "few.zarr", "--json").stdout)
     assert found["provenance"]["derived_from"][0]["selection"] == {"first": 5}
@@ -98,6 +99,8 @@ def test_info_says_how_an_edition_was_made(tmp_path):
     tiny_edition.write(Objects(str(tmp_path / "edition.zarr")), provenance=made, source_digest="f")
     text = ran("info", tmp_path / "edition.zarr").stdout
     assert "edition: simulated from s3://lib with conf9, mode corrected, seed 3" in text
+    sizes = {name: len(part) for name, part in msl.open(tmp_path / "edition.zarr").splits().items()}
+    assert f"splits: {', '.join(f'{name} {size}' for name, size in sizes.items())}" in text
 
 
 def test_subset_and_verify_as_commands(tmp_path, library):
@@ -133,3 +136,4 @@ def test_a_split_narrows_the_condition(tmp_path, library):
     np.testing.assert_array_equal(msl.open(tmp_path / "train.zarr").ids, expected)
     with pytest.raises(msl.UsageError, match="split='half'"):
         ran("subset", built(), tmp_path / "half.zarr", "--split", "half")
+    assert ", where has_mesh, split train" in ran("info", tmp_path / "train.zarr").stdout

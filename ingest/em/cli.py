@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ingest.outcome import ReportOption, tell_outcome
+from msl_store.cache.sizes import size_text
 from msl_store.console import (
     JsonFlag,
     OverwriteFlag,
@@ -16,7 +17,6 @@ from msl_store.console import (
     ids_of,
     progress_bar,
     say_size,
-    size_text,
     storage_options,
 )
 

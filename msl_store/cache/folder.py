@@ -11,7 +11,7 @@ from msl_store.cache.change import SPARE_BYTES, Change
 from msl_store.cache.finding import Finder
 from msl_store.cache.inventory import LOCK, MARKER, TOP, Inventory, read_document, write_document
 from msl_store.cache.lock import locked
-from msl_store.cache.sizes import byte_count
+from msl_store.cache.sizes import byte_count, size_text
 from msl_store.cache.tally import Tally
 from msl_store.errors import FormatError, MSLError, UsageError
 
@@ -72,8 +72,16 @@ class CacheFolder:
         if wanted is not None and wanted < SMALLEST_LIMIT:
             raise UsageError(f"{self.path}: a limit of {limit!r} is too small for a cache; allowed: 1 MB or more")
         if not self._exists() and wanted is None:
-            raise UsageError(f"{self.path}: there is no cache here yet; give it a limit, as in limit='20 GB'")
-        self.path.mkdir(parents=True, exist_ok=True)
+            raise UsageError(
+                f"{self.path}: there is no cache here yet; give it a limit, as in limit='20 GB', or make it "
+                "with `msl cache limit FOLDER '20 GB'`"
+            )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"{self.path}: no folder can be made here ({error.strerror}); name one that you may write"
+            ) from error
         with locked(self.path / LOCK, patience_s=PATIENCE_S):
             before = self.limit if self._exists() else None
             change = Change(self.path)
@@ -81,8 +89,8 @@ class CacheFolder:
             if wanted is not None and wanted != before:
                 if inventory.fixed_bytes + SPARE_BYTES > wanted:
                     raise UsageError(
-                        f"{self.path}: a limit of {wanted} bytes is less than what is pinned, "
-                        f"{inventory.fixed_bytes} bytes; unpin some of it, or allow more"
+                        f"{self.path}: a limit of {size_text(wanted)} is less than what is pinned, "
+                        f"{size_text(inventory.fixed_bytes)}; unpin some of it, or allow more"
                     )
                 change.limit = wanted
             change.evict(change.limit - SPARE_BYTES)

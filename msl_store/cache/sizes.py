@@ -44,6 +44,19 @@ def byte_count(size: int | str) -> int:
     )
 
 
+def size_text(size: float) -> str:
+    """Return a number of bytes for people, in decimal units.
+
+    >>> size_text(3_310_000)
+    '3.3 MB'
+    """
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
 def rounded_up(size: int) -> int:
     """Return a size in whole disk blocks.
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
+from msl_store.store.faults import translated
 from msl_store.store.filesystems import FsspecBackend
 from msl_store.store.object_stores import ObstoreBackend
 from msl_store.store.objects import local_path
@@ -29,9 +31,29 @@ RETRY = {"max_retries": 6, "retry_timeout": timedelta(seconds=60)}
 
 _obstore_pid: int | None = None
 
+_opening = threading.RLock()
+"""One place is opened at a time: storage libraries are loaded then, and two threads doing that may block each other."""
+
+
+def _renew() -> None:
+    """Free a forked child of the turn that a thread of its parent had."""
+    global _opening  # noqa: PLW0603 - one a process
+    _opening = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)
+
 
 def open_backend(url: str, options: Mapping[str, Any]) -> Backend:
     """Return the backend that serves a URL in this process."""
+    with _opening:
+        import obstore  # noqa: F401 - whole, before anything imports a part of it
+
+        return _backend(url, options)
+
+
+def _backend(url: str, options: Mapping[str, Any]) -> Backend:
     if url.endswith(".zip"):
         return ZipBackend(url, options)
     global _obstore_pid  # noqa: PLW0603 - one Rust runtime a process
@@ -49,7 +71,8 @@ def _obstore_backend(url: str, options: Mapping[str, Any]) -> ObstoreBackend | N
     if (path := local_path(url)) is not None:
         return ObstoreBackend(url, folder=path)
     if url.startswith("s3://"):
-        store = s3_store(url, options, client_options=CLIENT_OPTIONS, retry_config=RETRY)
+        with translated(url):
+            store = s3_store(url, options, client_options=CLIENT_OPTIONS, retry_config=RETRY)
         return None if store is None else ObstoreBackend(url, store)
     if url.startswith(("http://", "https://")) and set(options) <= {"headers"}:
         return ObstoreBackend(url, _http_store(os.getpid(), url, tuple(sorted(options.get("headers", {}).items()))))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from msl_store.cache import Fetched, LibraryKey, Shelf, shown_root, source_of
 from msl_store.errors import IntegrityError, MSLError, NetworkError, UsageError
-from msl_store.store.objects import Objects
+from msl_store.store.objects import Objects, Traffic
 from msl_store.store.reading import ROOT
 from msl_store.store.sharding import verified
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from msl_store.cache import CacheFolder
-    from msl_store.store.objects import Parts, Range, Request
+    from msl_store.store.objects import Backend, Parts, Range, Request
 
 log = logging.getLogger("msl_store.cache")
 
@@ -64,11 +64,26 @@ class CachedObjects(Objects):
         super().__init__(url, storage_options)
         self.folder = folder
         self.offline = offline
+        self._no_traffic = Traffic()
         self.shelf = None if root is None else Shelf(folder, self._key(root))
 
     def __reduce__(self) -> tuple[Any, ...]:
         root = None if self.shelf is None else self.shelf.key.root
         return partial(CachedObjects, offline=self.offline, root=root), (self.url, self.storage_options, self.folder)
+
+    @property
+    def _backend(self) -> Backend:
+        if self.offline:
+            raise NetworkError(
+                f"{self.url}: only the server can tell this, and the cache in {self.folder.path} is offline; open the "
+                "library without offline=True"
+            )
+        return super()._backend
+
+    @property
+    def traffic(self) -> Traffic:
+        """What this process has fetched so far from the server: nothing, where that is not asked."""
+        return self._no_traffic if self.offline else super().traffic
 
     def __repr__(self) -> str:
         return f"CachedObjects({self.url!r}, {str(self.folder.path)!r})"

@@ -182,12 +182,14 @@ class Cache:
         raise MissingError(f"{self.folder}: the pin {name} was undone by another process; pin it again")
 
     def unpin(self, library: Pinnable | str, *, parts: Sequence[str] | None = None) -> None:
-        """Undo a pin, given by what was pinned or by its id; what it held may be evicted from now on.
+        """Undo a pin, given by what was pinned, or by its id or the beginning of it; what it held may be evicted then.
 
         Raises
         ------
         MissingError
             There is no such pin.
+        UsageError
+            The ids of several pins begin like this.
         """
         if not isinstance(library, str):
             library = pin_name(library, library.parts if parts is None else parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import zipfile
 import zlib
@@ -13,13 +14,19 @@ from msl_store.errors import IntegrityError, MissingError, MSLError, NetworkErro
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_RETRIED = re.compile(r"after (?P<retries>\d+) retries, max_retries: \d+, retry_timeout: \S+\s+- (?P<last>.*)")
+_ANSWER = re.compile(r"<Error>\s*<Code>(?P<code>[^<]*)</Code>\s*<Message>(?P<message>[^<]*)</Message>")
+_CAUSE = re.compile(r'(?:message|error): "([^"]+)"')
+
 
 @contextmanager
 def translated(place: str) -> Iterator[None]:
     """Turn what storage libraries raise into this project's errors, naming the place."""
     from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
 
-    clients: tuple[type[Exception], ...] = (BaseError, OSError, RuntimeError, *_client_errors())
+    remedy = "check the address, the credentials and the network"
+    if "://" not in place or place.startswith("file://"):
+        remedy = "check the path, its permissions and the room on the disk"
     try:
         yield
     except MSLError:
@@ -30,9 +37,25 @@ def translated(place: str) -> Iterator[None]:
         raise FileExistsError(place) from error
     except (zipfile.BadZipFile, zlib.error) as error:
         raise IntegrityError(f"{place}: {error}; copy the zip file again") from error
-    except clients as error:
-        first_line = str(error).strip().split("\n")[0]
-        raise NetworkError(f"{place}: {first_line}; check the address, the credentials and the network") from error
+    except _client_errors(BaseError) as error:
+        raise NetworkError(f"{place}: {_reason(error)}; {remedy}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Return in one line why a client failed.
+
+    Of obstore's errors, what an S3 server says; else without how it was retried, and with the innermost cause, which
+    only the debug text names.
+    """
+    first, _, more = str(error).strip().partition("\n")
+    said = _ANSWER.search(more)
+    if said is not None:
+        return f"the server answers {said['code']}: {said['message']}"
+    tried = _RETRIED.search(first)
+    if tried is None:
+        return first
+    causes = _CAUSE.findall(more)
+    return f"{tried['last']} ({tried['retries']} retries){': ' + causes[-1] if causes else ''}"
 
 
 def refuse_if_short(place: str, held: int, wanted: tuple[int, int | None]) -> None:
@@ -54,11 +77,15 @@ def is_passing(error: object) -> bool:
     return broken and (status == 429 or status >= 500)
 
 
-def _client_errors() -> tuple[type[Exception], ...]:
-    """Return what the clients behind fsspec raise and is no OSError, of those clients that are loaded."""
+def _client_errors(obstore: type[Exception]) -> tuple[type[Exception], ...]:
+    """Return what obstore raises, what operating systems do, and what the clients behind fsspec do that are loaded.
+
+    A client that another thread is importing just now lacks them still, and has raised nothing.
+    """
     errors = [
         ("aiohttp", "ClientError"),
         ("botocore.exceptions", "BotoCoreError"),
         ("botocore.exceptions", "ClientError"),
     ]
-    return tuple(getattr(sys.modules[module], name) for module, name in errors if module in sys.modules)
+    found = (getattr(sys.modules.get(module), name, None) for module, name in errors)
+    return (obstore, OSError, RuntimeError, *(error for error in found if error is not None))

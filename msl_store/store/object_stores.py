@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msl_store.errors import MissingError, NetworkError, UsageError
@@ -14,7 +17,6 @@ from msl_store.store.turns import Turns, together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from obstore.store import ObjectStore
 
@@ -154,8 +156,12 @@ class ObstoreBackend:
             return
 
     def sweep(self) -> None:
-        """Delete the partial files (``name#1``) that obstore writes to a disk before it renames them."""
+        """Delete the partial files (``name#1``) that obstore writes to a disk before it renames them; empty folders."""
         if self._folder is not None and self._folder.is_dir():
             for path in self._folder.rglob("*#*"):
                 if PARTIAL_FILE.search(path.name):
                     path.unlink(missing_ok=True)
+            for folder, _, _ in os.walk(self._folder, topdown=False):
+                if Path(folder) != self._folder:
+                    with suppress(OSError):  # it holds something, or another process was faster
+                        Path(folder).rmdir()

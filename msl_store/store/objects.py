@@ -102,7 +102,12 @@ class Objects:
         ``client_kwargs``; also ``role_arn``. ``client="fsspec"`` keeps obstore out of it.
     """
 
+    offline = False
+    """Whether nothing may be asked of the server, as of a library that is read from a cache alone."""
+
     def __init__(self, url: str, storage_options: Mapping[str, Any] | None = None) -> None:
+        if not isinstance(storage_options, Mapping | None):
+            raise UsageError(f"storage_options {storage_options!r}: allowed is a mapping, as in {{'anon': True}}")
         self.url = url.rstrip("/")
         self.storage_options = dict(storage_options or {})
         self._opened: tuple[int, Backend] | None = None
@@ -209,7 +214,7 @@ class Objects:
         self._backend.delete(path)
 
     def sweep(self) -> None:
-        """Delete what writers that were killed have left behind and no reader sees."""
+        """Delete what writers have left behind and no reader sees: half files of killed ones, empty folders."""
         self._backend.sweep()
 
 
@@ -224,6 +229,8 @@ def local_path(url: str) -> Path | None:
 def normalized_url(url: str | os.PathLike[str]) -> str:
     """Return a URL without its trailing slash, a path on this machine made absolute."""
     text = os.fspath(url)
+    if text.endswith("://"):
+        raise UsageError(f"{text}: names no place; allowed: a path, s3://bucket/path, https://host/path")
     path = local_path(text)
     return text.rstrip("/") if path is None else str(path.expanduser().absolute())
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from msl_store.cache import Fetched, begin_pin, complete_pin, portions, remove_pin
+from msl_store.cache.sizes import size_text
 from msl_store.errors import IntegrityError, MissingError, UsageError
 from msl_store.store.cached import CachedObjects, proves_itself
 from msl_store.store.reading import ROOT
@@ -102,18 +103,23 @@ def pin(folder: CacheFolder, library: Pinnable, parts: Sequence[str], *, progres
 
 
 def unpin(folder: CacheFolder, name: str) -> None:
-    """Undo a pin: what it held is evicted like everything else from now on.
+    """Undo a pin, named by its id or the beginning of it: what it held is evicted like everything else from now on.
 
     Raises
     ------
     MissingError
         There is no such pin.
+    UsageError
+        The ids of several pins begin like this.
     """
     with folder.changing() as change:
         pins = change.pins()
-        if name not in pins:
+        meant = [known for known in pins if name and known.startswith(name)]
+        if not meant:
             raise MissingError(f"{folder.path}: has no pin {name}; it has {', '.join(pins) or 'none'}")
-        for place in pins[name]:
+        if len(meant) > 1:
+            raise UsageError(f"{folder.path}: pin {name!r} may be {' or '.join(meant)}; give more of its id")
+        for place in pins[meant[0]]:
             remove_pin(change, place)
 
 
@@ -192,6 +198,7 @@ def _refuse_unless(fits: object, folder: CacheFolder, needed: int) -> None:
     if not fits:
         pinned = folder.report()[0].pinned_bytes
         raise UsageError(
-            f"{folder.path}: the pin needs {needed} bytes or more, but the cache's limit is {folder.limit} bytes and "
-            f"{pinned} are pinned; pin fewer instances or parts, unpin something, or allow more"
+            f"{folder.path}: the pin needs {size_text(needed)} or more, but the cache's limit is "
+            f"{size_text(folder.limit)}, and {size_text(pinned)} are pinned; pin fewer instances or "
+            "parts, unpin something, or allow more"
         )

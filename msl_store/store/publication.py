@@ -97,7 +97,7 @@ class Publication:
             document = json.loads(self.objects.get(ROOT))
         except MissingError:
             return False
-        except ValueError as error:
+        except json.JSONDecodeError as error:
             raise FormatError(f"{self.objects.url}/{ROOT}: {error}; remove it or choose another target") from error
         attributes = document.get("attributes", {})
         if attributes.get("plan_digest") == self._digest:
@@ -125,12 +125,16 @@ class Publication:
 
     def _refuse_foreign_objects(self) -> None:
         """Raise `UsageError` where a new library would lie among objects that no library put there."""
-        for group in schema.GROUPS:
-            for path, _ in self.objects.list(group):
-                raise UsageError(
-                    f"{self.objects.url}: holds objects of something else ({path}); choose a place of its own for "
-                    "the library, or remove them"
-                )
+        folder = self.objects.path
+        beside = {*schema.GROUPS, UNPUBLISHED, ROOT}
+        foreign = [path for group in schema.GROUPS for path, _ in self.objects.list(group)]
+        if folder is not None and folder.is_dir():
+            foreign += sorted({each.name for each in folder.glob("[!.]*")} - beside)
+        if foreign:
+            raise UsageError(
+                f"{self.objects.url}: holds objects of something else ({foreign[0]}); choose a place of its own for "
+                "the library, or remove them"
+            )
 
     def _is_ours(self) -> bool:
         """Whether a library is here, finished or not, that may be replaced."""

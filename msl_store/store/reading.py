@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from msl_store import schema
-from msl_store.errors import FormatError, IntegrityError, MissingError
+from msl_store.errors import FormatError, IntegrityError, MissingError, UsageError
 from msl_store.store.objects import local_path, locate
 from msl_store.store.pieces import Piece, StoredArray, Want, axes_of, pieces_of
 from msl_store.store.sharding import MISSING, decode_chunk, decode_index
@@ -98,7 +98,9 @@ class Store:
         try:
             return self.arrays[path]
         except KeyError:
-            raise MissingError(f"{self.url}: has no array {path}; it has {', '.join(sorted(self.arrays))}") from None
+            near = sorted(name for name in self.arrays if name.startswith(f"{path.partition('/')[0]}/"))
+            there = near or sorted({f"{name.partition('/')[0]}/..." for name in self.arrays})
+            raise MissingError(f"{self.url}: has no array {path}; it has {', '.join(there)}") from None
 
     def read(self, wants: Sequence[Want]) -> list[NDArray[Any]]:
         """Read from many arrays at once.
@@ -304,6 +306,10 @@ def open_store(
         from msl_store.store.caching import Cache
 
         cache = Cache.from_environment()
+    if cache and not hasattr(cache, "locate"):
+        raise UsageError(
+            f"cache={cache!r}: allowed is Cache(folder), as in Cache('cache', limit='20 GB'); False for none"
+        )
     return Store(cache.locate(url, storage_options) if cache else locate(url, storage_options))
 
 
@@ -319,17 +325,20 @@ def _root_document(objects: Objects) -> dict[str, Any]:
     if not isinstance(document, dict) or document.get("zarr_format") != 3 or document.get("node_type") != "group":
         raise FormatError(f"{objects.url}/{ROOT}: is no Zarr v3 group; name the folder or prefix that msl-ingest wrote")
     if not document.get("consolidated_metadata"):
-        raise FormatError(f"{objects.url}/{ROOT}: has no consolidated metadata; ingest or copy the library again")
+        raise FormatError(
+            f"{objects.url}/{ROOT}: has no consolidated metadata; name the root of a library, or ingest it again"
+        )
     return document
 
 
 def _why_not_there(objects: Objects) -> str:
     if objects.exists(f"{UNPUBLISHED}/plan.json"):
         return (
-            f"{objects.url}: this library is not finished: an ingest is under way or was stopped; "
-            "the same msl-ingest command finishes it"
+            f"{objects.url}: this library is not finished: its writing is under way or was stopped; "
+            "the command that began it (msl-ingest, msl subset, msl simulate, ...) finishes it"
         )
-    return f"{objects.url}: there is no library here ({ROOT} is missing); check the URL and the credentials"
+    check = "the URL and the credentials" if objects.path is None else "the path"
+    return f"{objects.url}: there is no library here ({ROOT} is missing); check {check}"
 
 
 def _nodes(documents: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, StoredArray]]:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
+from msl_store.cache.sizes import byte_count
 from msl_store.errors import UsageError
 from msl_store.stream.ahead import Job, Waiting, done_ahead
 from msl_store.stream.order import Shuffle, epoch_order
 from msl_store.stream.ranks import Rank, Step, Tail, current_rank, step_count, steps
 from msl_store.stream.recipe import Recipe
-from msl_store.stream.throughput import Throughput
+from msl_store.stream.throughput import Fetched, Throughput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -69,8 +70,9 @@ class Batches:
         What becomes of the instances at the end that do not fill a batch on every rank; see `msl_store.stream.ranks`.
     rank : Rank, optional
         Which of several processes that train together this is; that of `torch.distributed` where it is initialised.
-    ahead_bytes : int
-        Memory for batches that are being read or wait to be taken, about, by what their arrays and chunks take.
+    ahead_bytes : int or str
+        Memory for batches that are being read or wait to be taken, about, by what their arrays and chunks take; a
+        number of bytes, or text such as ``"1 GB"``.
     transform : callable, optional
         Called with every batch, in the thread that read it, and returns what is delivered in its place.
     progress : callable, optional
@@ -94,22 +96,32 @@ class Batches:
         shuffle: Shuffle | None = SHUFFLED,
         tail: Tail = "keep",
         rank: Rank | None = None,
-        ahead_bytes: int = 256 * 2**20,
+        ahead_bytes: int | str = "256 MiB",
         transform: Callable[[Arrays], Any] | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        if size < 1 or ahead_bytes < 0 or tail not in get_args(Tail):
+        if not isinstance(shuffle, Shuffle | None):
             raise UsageError(
-                f"size {size}, ahead_bytes {ahead_bytes}, tail {tail!r}: allowed are a size of 1 or more, no negative "
-                f"number of bytes, and {' or '.join(get_args(Tail))}"
+                f"shuffle {shuffle!r}: allowed are Shuffle(), with its window, and None for the stored order"
+            )
+        if not isinstance(rank, Rank | None):
+            raise UsageError(f"rank {rank!r}: allowed is Rank(number, world), as in Rank(0, 2)")
+        if not isinstance(size, int | np.integer) or size < 1 or tail not in get_args(Tail):
+            raise UsageError(
+                f"size {size!r}, tail {tail!r}: allowed are a size of 1 or more, and {' or '.join(get_args(Tail))}"
             )
         self.library = library
         self.size = size
         self.shuffle = shuffle
         self.tail: Tail = tail
-        self.ahead_bytes = ahead_bytes
+        self.ahead_bytes = byte_count(ahead_bytes)
         self._recipe = Recipe(library, fields, seed=seed)
         self._rank = rank
+        if not step_count(len(self._recipe), size=size, rank=Rank(0, self.rank.world), tail=tail):
+            raise UsageError(
+                f"{library.url}: tail='drop' leaves no batch of {size} on each of {self.rank.world} ranks: there are "
+                f"{len(self._recipe)} instances; take a smaller size, or tail='keep'"
+            )
         self._transform = transform
         self._progress = progress
         self._position = Position()
@@ -199,16 +211,28 @@ class Batches:
         Raises
         ------
         UsageError
-            The state is of other instances, another seed or another shuffle, so that its order is another one.
+            The state is of other instances, another seed or another shuffle, so that its order is another one; or it is
+            no state.
         """
         own = self.state_dict()
+        missing = [name for name in own if name not in state]
+        if missing:
+            raise UsageError(
+                f"this is no state of batches: it lacks {', '.join(missing)}; give what state_dict returned"
+            )
         for name, what in (("seed", "seed"), ("window", "shuffle"), ("instances", "set of instances")):
             if state.get(name) != own[name]:
                 raise UsageError(
                     f"this state is of another {what} ({name}: {state.get(name)!r}, here {own[name]!r}), and its epoch "
                     "has another order; make the batches as those were made that the state is of"
                 )
-        self.move_to(Position(int(state["epoch"]), int(state["done"])))
+        epoch, done = int(state["epoch"]), int(state["done"])
+        if epoch < 0 or not 0 <= done <= len(self._recipe):
+            raise UsageError(
+                f"this state is at instance {done} of epoch {epoch}; allowed are 0 to {len(self._recipe)}, and epochs "
+                "from 0 on: it was damaged or changed"
+            )
+        self.move_to(Position(epoch, done))
 
     def following(self) -> Position:
         """Return the position of the next batch: at the end of an epoch, the beginning of the next."""
@@ -216,6 +240,15 @@ class Batches:
             len(self._recipe), size=self.size, rank=Rank(0, self.rank.world), tail=self.tail, done=self._position.done
         )
         return self._position if left else Position(self._position.epoch + 1)
+
+    def delivered(self, position: Position) -> None:
+        """Say that a batch was delivered that ends at a position, for those who run these batches themselves."""
+        self.move_to(position)
+        self._tell(position)
+
+    def _tell(self, position: Position) -> None:
+        if self._progress is not None:
+            self._progress(position.done, len(self._recipe))
 
     def move_to(self, position: Position) -> None:
         """Go to a position; an iteration that is under way ends."""
@@ -233,8 +266,8 @@ class Batches:
         self.move_to(start)
         self._run = run = object()
         waiting = Waiting()
-        base, traffic = self._stats, self.library.store.objects.traffic
-        requests, nbytes, began = traffic.requests, traffic.bytes, time.perf_counter()
+        base, fetched = self._stats, Fetched(self.library)
+        began = time.perf_counter()
         delivered = instances = 0
         batches = self.run(start, self.rank, waiting=waiting)
         try:
@@ -248,12 +281,11 @@ class Batches:
                     base.instances + instances,
                     base.seconds + time.perf_counter() - began,
                     base.wait_s + waiting.seconds,
-                    base.requests + traffic.requests - requests,
-                    base.bytes + traffic.bytes - nbytes,
+                    base.requests + fetched.requests,
+                    base.bytes + fetched.bytes,
                     max(base.held_bytes, waiting.most_bytes),
                 )
-                if self._progress is not None:
-                    self._progress(step.done, len(self._recipe))
+                self._tell(self._position)
                 yield batch
         finally:
             batches.close()

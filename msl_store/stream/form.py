@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Mapping
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 import numpy as np
+
+from msl_store.errors import MissingError, UsageError
+from msl_store.library import refuse_no_library
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +32,42 @@ class Form(Protocol):
 
     def of(self, library: Library) -> Reader:
         """Return what reads this form of a library's instances; `UsageError` where the library has no such thing."""
+
+
+def refuse_no_form(library: Library, fields: Mapping[str, Form]) -> None:
+    """Raise `UsageError` where a stream is asked of what is no library, or for what is no form."""
+    refuse_no_library(library)
+    if not isinstance(fields, Mapping):
+        raise UsageError(
+            f"fields {fields!r}: allowed is a mapping of names to forms, as in {{'points': Queries(2048)}}"
+        )
+    for name, form in fields.items():
+        if isinstance(form, type) or not hasattr(form, "of"):
+            raise UsageError(f"fields: {name} is {form!r}; allowed is a form with its options, as in Queries(2048)")
+
+
+def refuse_unknown(form: object, **allowed: Any) -> None:
+    """Raise `UsageError` where a field of a form has none of the values of a `Literal` type, given by its name."""
+    for name, literal in allowed.items():
+        value = getattr(form, name)
+        if value not in get_args(literal):
+            known = ", ".join(map(str, get_args(literal)))
+            raise UsageError(f"{type(form).__name__}({name}={value!r}): allowed are {known}")
+
+
+def refuse_no_integer(form: object, *names: str) -> None:
+    """Raise `UsageError` where a field of a form is no integer, given by its name."""
+    for name in names:
+        value = getattr(form, name)
+        if isinstance(value, bool) or not isinstance(value, Integral):
+            raise UsageError(f"{type(form).__name__}({name}={value!r}): allowed is an integer")
+
+
+def refuse_without(library: Library, part: str) -> None:
+    """Raise `MissingError` where no instance of a library can have one of the parts."""
+    if part not in library.parts:
+        there = ", ".join(library.parts).replace("_", " ") or "none"
+        raise MissingError(f"{library.url}: has no {part.replace('_', ' ')}; of each instance it has: {there}")
 
 
 class Reader(ABC):

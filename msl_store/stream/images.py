@@ -9,7 +9,7 @@ import numpy as np
 
 from msl_store.errors import UsageError
 from msl_store.store import Cut
-from msl_store.stream.form import Reader, Sample
+from msl_store.stream.form import Reader, Sample, refuse_unknown, refuse_without
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 
 ROTATION = "images/rotation"
+
+ImageType = Literal["stored", "float32"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,10 @@ class Images:
 
     microscope: str | None = None
     views: tuple[str, ...] | int = 1
-    dtype: Literal["stored", "float32"] = "stored"
+    dtype: ImageType = "stored"
+
+    def __post_init__(self) -> None:
+        refuse_unknown(self, dtype=ImageType)
 
     def of(self, library: Library) -> Reader:
         """Return what reads them."""
@@ -54,10 +59,12 @@ class _ImageReader(Reader):
     def __init__(self, library: Library, form: Images) -> None:
         self._form = form
         source = library.imaged
+        refuse_without(source, "images")
         names = [microscope["name"] for microscope in source.microscopes]
         wanted = names[0] if form.microscope is None and len(names) == 1 else form.microscope
         if wanted not in names:
-            raise UsageError(f"{source.url}: Images(microscope={wanted!r}): allowed is one of {', '.join(names)}")
+            more = ", and a field for each" if isinstance(wanted, tuple | list) else ""
+            raise UsageError(f"{source.url}: Images(microscope={wanted!r}): allowed is one of {', '.join(names)}{more}")
         self._microscope = names.index(wanted)
         self._views = _views(form.views, source.views)
         rows = source.rows_of(library.ids)
@@ -94,7 +101,7 @@ class _ImageReader(Reader):
 def _views(asked: tuple[str, ...] | str | int, stored: Sequence[str]) -> NDArray[np.int64] | int:
     """Return the positions of the views asked for, or how many to draw."""
     if isinstance(asked, int):
-        if not 1 <= asked <= len(stored):
+        if isinstance(asked, bool) or not 1 <= asked <= len(stored):
             raise UsageError(f"Images(views={asked}): allowed is 1 to {len(stored)}, or names of {', '.join(stored)}")
         return asked
     if isinstance(asked, str) or not asked or not set(asked) <= set(stored):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 from msl_store.errors import MissingError, UsageError
@@ -56,6 +57,11 @@ class Instances:
     def __len__(self) -> int:
         return len(self._recipe)
 
+    def __repr__(self) -> str:
+        left_out = f", {len(self.left_out)} left out" if len(self.left_out) else ""
+        fields = ", ".join(self._recipe.fields)
+        return f"<Instances: {fields} of {len(self)}{left_out}, epoch {self.epoch}, at {self.library.url}>"
+
     def __iter__(self) -> Iterator[Arrays]:
         return (self[place] for place in range(len(self)))
 
@@ -81,9 +87,13 @@ class Instances:
 
     def __getitems__(self, positions: Sequence[int]) -> list[Arrays]:
         """Return the arrays of some instances, read together; PyTorch's loaders call it for every batch."""
-        wanted = [position + len(self) if position < 0 else position for position in positions]
-        if wanted and not (min(wanted) >= 0 and max(wanted) < len(self)):
-            raise IndexError(f"position {min(wanted)} or {max(wanted)}: allowed is 0 to {len(self) - 1}")
+        numbers = [index(position) for position in positions]
+        beyond = [number for number in numbers if not -len(self) <= number < len(self)]
+        if beyond:
+            raise IndexError(
+                f"position {beyond[0]}: allowed is {-len(self)} to {len(self) - 1}; by id: Instances.by_id"
+            )
+        wanted = [number % len(self) for number in numbers]
         samples = self._recipe.samples(wanted, epoch=self.epoch)
         return [self._recipe.single(*pair) for pair in zip(wanted, samples, strict=True)]
 

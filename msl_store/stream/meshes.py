@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from msl_store.errors import UsageError
 from msl_store.shapes import Mesh, normalize
 from msl_store.store import Cut
-from msl_store.stream.form import Reader, Sample
+from msl_store.stream.form import Reader, Sample, refuse_unknown, refuse_without
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,9 +43,7 @@ class Meshes:
     frame: Frame = "raw"
 
     def __post_init__(self) -> None:
-        for name, allowed in (("layout", Layout), ("frame", Frame)):
-            if getattr(self, name) not in get_args(allowed):
-                raise UsageError(f"Meshes({name}={getattr(self, name)!r}): allowed are {', '.join(get_args(allowed))}")
+        refuse_unknown(self, layout=Layout, frame=Frame)
 
     def of(self, library: Library) -> Reader:
         """Return what reads them."""
@@ -57,6 +54,7 @@ class MeshCuts:
     """What to read of the meshes of a library: whole chunks, which no two instances share."""
 
     def __init__(self, library: Library) -> None:
+        refuse_without(library, "mesh")
         self.has = library.has_part("mesh")
         columns = {dim: library.store.columns([f"mesh/{dim}_start", f"mesh/{dim}_count"]) for dim in ("vertex", "face")}
         rows = library.rows_of(library.ids)

@@ -95,10 +95,17 @@ class Mixing:
 def mixing(rows: NDArray[np.int64], *, batch: int = 64) -> Mixing:
     """Measure an order: `rows` are the stored rows of the instances, in the order to measure.
 
+    Of fewer instances than a batch, all are taken for one.
+
     >>> mixing(np.arange(6400)).block_bits
     0.0
     """
     count = len(rows)
+    if count < 2 or batch < 1:
+        raise UsageError(
+            f"an order of {count} in batches of {batch}: allowed are 2 instances or more, and batches of 1"
+        )
+    batch = min(batch, count)
     _, block = np.unique(rows // BLOCK, return_inverse=True)
     batches = block[: count - count % batch].reshape(-1, batch)
     bits = [_entropy(np.unique(one, return_counts=True)[1]) for one in batches]

@@ -11,7 +11,7 @@ from msl_store.errors import MissingError
 from msl_store.schema import BLOCK
 from msl_store.store import Cut
 from msl_store.stream.draws import Sampling
-from msl_store.stream.form import Reader, Sample
+from msl_store.stream.form import Reader, Sample, refuse_no_integer, refuse_unknown, refuse_without
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from msl_store.library import Library
+
+
+QueryType = Literal["float32", "float16"]
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,12 @@ class Queries:
 
     n: int = 2048
     spread: int = 1
-    dtype: Literal["float32", "float16"] = "float32"
+    dtype: QueryType = "float32"
     frame: bool = False
+
+    def __post_init__(self) -> None:
+        refuse_unknown(self, dtype=QueryType)
+        refuse_no_integer(self, "n", "spread")
 
     def of(self, library: Library) -> Reader:
         """Return what reads them."""
@@ -56,6 +63,7 @@ class QueryPoints:
     """Which queries are drawn of a library's instances, and where they are stored."""
 
     def __init__(self, library: Library, n: int, spread: int) -> None:
+        refuse_without(library, "occupancy")
         self.has = library.has_part("occupancy")
         self._rows = library.rows_of(library.ids)
         points = library.store.array("occupancy/points")
@@ -132,6 +140,9 @@ class Cloud:
     spread: int = 1
     normals: bool = False
 
+    def __post_init__(self) -> None:
+        refuse_no_integer(self, "n", "spread")
+
     def of(self, library: Library) -> Reader:
         """Return what reads them."""
         return _CloudReader(library, self)
@@ -139,6 +150,7 @@ class Cloud:
 
 class _CloudReader(Reader):
     def __init__(self, library: Library, form: Cloud) -> None:
+        refuse_without(library, "point_cloud")
         super().__init__(library.store, library.has_part("normals" if form.normals else "point_cloud"))
         if form.normals and not self.has.any():
             raise MissingError(f"{library.url}: no point cloud has normals; ask for Cloud(normals=False)")

@@ -10,7 +10,7 @@ import numpy as np
 from msl_store.contents import INDEX_COLUMNS
 from msl_store.errors import MissingError, UsageError
 from msl_store.stream.draws import Draw
-from msl_store.stream.form import whole
+from msl_store.stream.form import refuse_no_form, whole
 from msl_store.stream.images import ROTATION
 
 if TYPE_CHECKING:
@@ -48,11 +48,12 @@ class Recipe:
     """
 
     def __init__(self, library: Library, fields: Mapping[str, Form], *, seed: int) -> None:
+        refuse_no_form(library, fields)
         bad = [name for name in fields if not name.isidentifier() or name == "id"]
         if bad or not fields:
             raise UsageError(f"fields {bad or 'none'}: allowed are names such as points or image, at least one; not id")
-        if not 0 <= seed < 2**63:
-            raise UsageError(f"seed {seed}: allowed is 0 to 2**63 - 1")
+        if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
+            raise UsageError(f"seed {seed!r}: allowed is an integer, 0 to 2**63 - 1")
         self.fields = dict(fields)
         self.seed = seed
         self._library = library

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -14,7 +15,7 @@ from msl_store.optics.labelling import Labelling, brightness_of, get_labelling, 
 from msl_store.optics.microscope import Microscope, get_microscope
 from msl_store.optics.rotations import VIEWS, view_rotation
 from msl_store.shapes import VOXEL_UM
-from msl_store.stream.form import Reader, Sample
+from msl_store.stream.form import Reader, Sample, refuse_no_integer
 from msl_store.stream.meshes import MeshCuts
 
 if TYPE_CHECKING:
@@ -83,6 +84,14 @@ class Simulated:
     tolerance: float = 1e-3
 
     def __post_init__(self) -> None:
+        refuse_no_integer(self, "images")
+        if not isinstance(self.brightness, tuple) or len(self.brightness) != 2:
+            raise UsageError(f"Simulated(brightness={self.brightness!r}): allowed is a tuple (lowest, highest)")
+        focus = self.focus_um if isinstance(self.focus_um, tuple) else (self.focus_um,)
+        if len(focus) > 2 or not all(isinstance(end, Real) for end in focus):
+            raise UsageError(
+                f"Simulated(focus_um={self.focus_um!r}): allowed are a number, or a tuple (lowest, highest)"
+            )
         low, high = self.focus_range_um
         known = self.pose == "random" or (isinstance(self.pose, tuple) and self.pose and set(self.pose) <= set(VIEWS))
         if not known:

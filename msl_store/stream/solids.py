@@ -12,7 +12,7 @@ from msl_store.geometry.sdf import signed_distance
 from msl_store.geometry.voxels import voxel_grid
 from msl_store.shapes import normalize
 from msl_store.store import Cut
-from msl_store.stream.form import Reader, Sample
+from msl_store.stream.form import Reader, Sample, refuse_no_integer
 from msl_store.stream.meshes import MeshCuts
 from msl_store.stream.points import QueryPoints
 
@@ -44,6 +44,7 @@ class Voxels:
     size: int = 64
 
     def __post_init__(self) -> None:
+        refuse_no_integer(self, "size")
         if not 1 <= self.size <= 512:
             raise UsageError(f"Voxels({self.size}): allowed is 1 to 512 voxels along each axis")
 
@@ -105,6 +106,9 @@ class Distances:
 
     n: int = 2048
     spread: int = 1
+
+    def __post_init__(self) -> None:
+        refuse_no_integer(self, "n", "spread")
 
     def of(self, library: Library) -> Reader:
         """Return what reads or computes them."""

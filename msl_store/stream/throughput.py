@@ -3,6 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from msl_store.library import Library
+
+
+class Fetched:
+    """What this process has fetched since now from where a library lies, and its edition where it has one."""
+
+    def __init__(self, library: Library) -> None:
+        libraries = [library] if library.edition is None else [library, library.edition]
+        self._traffic = [each.store.objects.traffic for each in libraries]
+        self._before = [(traffic.requests, traffic.bytes) for traffic in self._traffic]
+
+    @property
+    def requests(self) -> int:
+        """Requests that were answered."""
+        return sum(now.requests - then for now, (then, _) in zip(self._traffic, self._before, strict=True))
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the answers' bodies."""
+        return sum(now.bytes - then for now, (_, then) in zip(self._traffic, self._before, strict=True))
 
 
 @dataclass(frozen=True)
@@ -18,9 +41,11 @@ class Throughput:
     wait_s : float
         Of these, spent waiting for a batch. Near 0, the stream is faster than what uses it.
     requests, bytes : int
-        Fetched from the library's place, answers' bodies; of everything that this process reads from it meanwhile.
+        Fetched from the library's place and its edition's, answers' bodies; of everything that is read there meanwhile
+        in this process, and in the workers of a loader.
     held_bytes : int
-        Most bytes that batches being read and waiting to be taken held at once, as estimated.
+        Most bytes that batches being read and waiting to be taken held at once, as estimated; of a loader's workers
+        together.
     """
 
     batches: int = 0

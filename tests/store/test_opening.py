@@ -12,7 +12,7 @@ from servers.process import free_port
 
 import msl_store as msl
 from msl_store import schema
-from msl_store.errors import FormatError, IntegrityError, MissingError, NetworkError
+from msl_store.errors import FormatError, IntegrityError, MissingError, NetworkError, UsageError
 from msl_store.layout import Layout, library_sizes
 from msl_store.store import Objects, Publication
 
@@ -33,8 +33,23 @@ def test_nothing_there(tmp_path, web, bucket):
         ("s3://no-such-bucket/lib.zarr", bucket.storage_options),
         ("memory://no-such-library", {}),
     ]:
-        with pytest.raises(MissingError, match=r"there is no library here \(zarr.json is missing\); check the URL"):
+        check = "check the URL and the credentials" if "://" in str(url) else "check the path$"
+        with pytest.raises(MissingError, match=rf"there is no library here \(zarr.json is missing\); {check}"):
             msl.open(url, options)
+
+
+@pytest.mark.parametrize("url", ["s3://", "https://", "memory://"])
+def test_a_url_without_a_place_is_refused(url):
+    with pytest.raises(UsageError, match=f"{url}: names no place; allowed: a path, s3://bucket/path"):
+        msl.open(url)
+
+
+def test_a_disk_that_refuses_is_no_fault_of_the_network(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(
+        NetworkError, match=r"\(os error \d+\); check the path, its permissions and the room on the disk"
+    ):
+        Objects(str(tmp_path / "file" / "lib.zarr")).put("zarr.json", b"{}")
 
 
 def test_a_zarr_group_that_is_no_library(tmp_path):
@@ -105,7 +120,7 @@ def test_an_unfinished_library_says_so(tmp_path, web, bucket, upload):
     with pytest.raises(KeyboardInterrupt), Publication(Objects(str(folder)), layout, {}, "digest").claimed():
         raise KeyboardInterrupt
     for url, options in [(folder, {}), (f"{web(tmp_path).url}/lib.zarr", {}), (upload(folder), bucket.storage_options)]:
-        with pytest.raises(MissingError, match="this library is not finished: an ingest is under way or was stopped"):
+        with pytest.raises(MissingError, match="this library is not finished: its writing is under way or was stopped"):
             msl.open(url, options)
 
 
@@ -120,10 +135,13 @@ def test_a_server_that_is_not_there_is_a_network_error(bucket):
             {**bucket.through(nowhere).storage_options, "config_kwargs": {"retries": {"max_attempts": 0}}},
         ),
     ]:
-        with pytest.raises(
-            NetworkError, match=r"lib.zarr/zarr.json: .* check the address, the credentials and the network"
-        ):
+        with pytest.raises(NetworkError, match=r"lib.zarr/zarr.json: .* check the address, the credentials") as failed:
             msl.open(url, options)
+        assert "retry_timeout" not in str(failed.value)
+    with pytest.raises(
+        NetworkError, match=r"error sending request \(\d+ retries\): Connection refused; check the addr"
+    ):
+        msl.open(f"{nowhere}/lib.zarr")
 
 
 def test_a_library_that_changed_under_its_pickle_is_refused(spoiled):

@@ -64,16 +64,16 @@ def test_a_pin_that_is_too_large_is_refused_before_anything_is_fetched(distant, 
     url, proxy = distant
     cache = msl.Cache(tmp_path / "cache", "2 MB")
     library = msl.open(url, cache=cache)
-    message = r"the pin needs \d+ bytes or more, but the cache's limit is 2000000 bytes and 0 are pinned; pin fewer"
+    message = r"the pin needs \d+\.\d MB or more, but the cache's limit is 2.0 MB, and 0 bytes are pinned; pin fewer"
     with pytest.raises(UsageError, match=message):
         cache.pin(library)
     assert proxy.bytes() < 1_000_000  # of 8 MB: the root document, columns and shard indexes
     assert cache.info().pinned_bytes == 0
     some = cache.pin(library.select(ids=IDS))
-    with pytest.raises(UsageError, match=rf"limit is 2000000 bytes and {some.bytes} are pinned"):
+    with pytest.raises(UsageError, match=rf"limit is 2.0 MB, and {some.bytes / 1e6:.1f} MB are pinned"):
         cache.pin(library.select(first=30))
     assert cache.info().pinned_bytes == some.bytes
-    with pytest.raises(UsageError, match=r"a limit of 1000000 bytes is less than what is pinned"):
+    with pytest.raises(UsageError, match=r"a limit of 1.0 MB is less than what is pinned"):
         msl.Cache(cache.folder, "1 MB")
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -71,3 +73,34 @@ def test_dask_workers_read_the_lazy_images(library, client):
     images = library.images.sel(instance=IDS).chunk({"instance": 1})
     total = images.sum(("view", "y", "x")).compute()
     np.testing.assert_array_equal(total, library.images.sel(instance=IDS).sum(("view", "y", "x")))
+
+
+OPENED_BY_THREADS = """
+import sys, threading
+from msl_store.errors import MSLError
+from msl_store.store import locate
+
+sys.setswitchinterval(1e-6)
+start, found = threading.Barrier(8), []
+
+def look(number):
+    start.wait()
+    try:
+        locate(["/no/such/folder", "s3://bucket/lib", "http://127.0.0.1:9/lib", "memory://lib"][number % 4]).size("x")
+    except MSLError as error:
+        found.append(type(error).__name__)
+
+threads = [threading.Thread(target=look, args=(number,)) for number in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(len(found))
+"""
+
+
+def test_threads_of_a_new_process_open_different_places_at_once():
+    keys = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+    command = [sys.executable, "-c", OPENED_BY_THREADS]
+    ran = subprocess.run(command, check=True, capture_output=True, text=True, timeout=100, env={**os.environ, **keys})
+    assert (ran.stdout, ran.stderr) == ("8\n", "")

@@ -242,6 +242,21 @@ def test_objects_of_something_else_are_refused_and_stay(place):
     assert bytes(place.get("images/holiday.jpg")) == b"sea"
 
 
+def test_a_library_is_not_written_among_the_files_of_a_folder(disk):
+    disk.put("notes/thesis.txt", b"mine")
+    with pytest.raises(UsageError, match=r"lib.zarr: holds objects of something else \(notes\); choose a place of its"):
+        write(disk)
+    assert sorted(path.name for path in disk.path.iterdir() if not path.name.startswith("_")) == ["notes"]
+
+
+def test_no_empty_folder_stays_behind(disk):
+    write(disk)
+    write(disk, source="b", instances=3, overwrite=True)
+    empty = [path for path in disk.path.rglob("*") if path.is_dir() and not any(path.iterdir())]
+    assert empty == []
+    assert not (disk.path / "_unpublished").exists()
+
+
 def test_half_a_file_of_a_killed_writer_is_gone_in_the_end(disk):
     with pytest.raises(Death):
         write(Mortal(disk.url, changes=4))

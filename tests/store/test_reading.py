@@ -120,7 +120,7 @@ def test_an_index_beyond_the_array_is_refused(small):
 
 
 def test_an_array_that_is_not_there_is_named_with_those_that_are(small):
-    with pytest.raises(MissingError, match=r"has no array mesh/colours; it has images/counts, "):
+    with pytest.raises(MissingError, match=r"has no array mesh/colours; it has mesh/face_count, "):
         open_store(small).read([Want("mesh/colours")])
 
 

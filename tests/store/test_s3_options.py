@@ -205,3 +205,20 @@ def test_without_any_credentials_the_error_names_the_ways(witness):
 def test_a_url_without_a_bucket_is_refused():
     with pytest.raises(UsageError, match="names no bucket; allowed: s3://bucket/path"):
         locate("s3:///path", {"anon": True}).get("zarr.json")
+
+
+def test_a_key_without_its_secret_is_an_error_of_ours(witness):
+    with pytest.raises(NetworkError, match=r"s3://lake: .*SecretAccessKey; check the address, the credentials"):
+        opened({"key": "KEY", **endpoint(witness)})
+
+
+def test_a_target_without_credentials_is_no_damage_of_a_library(witness):
+    with pytest.raises(UsageError, match="no AWS credentials were found"):
+        msl.subset(msl.open(small_library.built()), "s3://lake/few.zarr", endpoint(witness), first=1)
+
+
+def test_a_bucket_that_is_not_there_is_said_so_in_the_servers_words(s3):
+    with pytest.raises(
+        NetworkError, match="the server answers NoSuchBucket: The specified bucket does not exist; check"
+    ):
+        locate("s3://none-such/lib.zarr", s3.storage_options).list()

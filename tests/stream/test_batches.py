@@ -149,6 +149,14 @@ def test_a_state_of_something_else_is_refused(many):
     ]:
         with pytest.raises(UsageError, match=f"this state is of {what} .* make the batches as those were made"):
             other.load_state_dict(state)
+    with pytest.raises(
+        UsageError, match=r"this is no state of batches: it lacks epoch, done, .*; give what state_dict"
+    ):
+        batches.load_state_dict({"seed": 0})
+    for damage in ({"done": -16}, {"done": 193}, {"epoch": -1}):
+        with pytest.raises(UsageError, match=r"this state is at instance .* it was damaged or changed"):
+            batches.load_state_dict({**state, **damage})
+    assert batches.state_dict() == state
 
 
 def test_a_second_iteration_ends_the_first(many):
@@ -239,12 +247,25 @@ def test_reading_ahead_keeps_to_its_memory(many):
     ("arguments", "message"),
     [
         ({"size": 0}, "allowed are a size of 1 or more"),
-        ({"ahead_bytes": -1}, "no negative number of bytes"),
+        ({"ahead_bytes": -1}, "size -1: allowed is a number of bytes, or text such as"),
         ({"tail": "repeat"}, "tail 'repeat': .*keep or drop"),
-        ({"seed": -1}, "seed -1: allowed is 0 to"),
+        ({"seed": -1}, "seed -1: allowed is an integer, 0 to"),
         ({"fields": {}}, "fields none: allowed are names"),
+        ({"seed": 1.5}, "seed 1.5: allowed is an integer"),
+        ({"seed": None}, "seed None: allowed is an integer"),
+        ({"fields": [Meshes()]}, r"allowed is a mapping of names to forms, as in {'points': Queries\(2048\)}"),
         ({"fields": {"id": Meshes()}}, "not id"),
         ({"fields": {"my mesh": Meshes()}}, "allowed are names such as points or image"),
+        ({"fields": {"mesh": Meshes}}, r"fields: mesh is <class .*Meshes'>; allowed is a form with its options"),
+        ({"fields": {"mesh": "meshes"}}, "fields: mesh is 'meshes'; allowed is a form"),
+        ({"size": 2.5}, "size 2.5"),
+        (
+            {"size": 193, "tail": "drop"},
+            r"leaves no batch of 193 on each of 1 ranks: there are 192 instances; take a sm",
+        ),
+        ({"size": 97, "tail": "drop", "rank": Rank(1, 2)}, r"no batch of 97 on each of 2 ranks"),
+        ({"shuffle": True}, r"shuffle True: allowed are Shuffle\(\), with its window, and None"),
+        ({"rank": 1}, r"rank 1: allowed is Rank\(number, world\)"),
     ],
 )
 def test_arguments_beyond_what_is_allowed_are_refused(many, arguments, message):
@@ -265,8 +286,11 @@ def test_instances_by_position_and_id(full):
     assert [one["id"] for one in data] == data.ids.tolist()
     assert [as_plain(one) for one in data.__getitems__([3, 0])] == [as_plain(data[3]), as_plain(data[0])]
     assert as_plain(pickle.loads(pickle.dumps(data))[1]) == as_plain(data[1])
-    with pytest.raises(IndexError, match=f"allowed is 0 to {len(data) - 1}"):
+    with pytest.raises(IndexError, match=f"position {len(data)}: allowed is -{len(data)} to {len(data) - 1}; by id"):
         data[len(data)]
+    with pytest.raises(TypeError, match="'slice' object cannot be interpreted as an integer"):
+        data[:2]
+    assert repr(data) == f"<Instances: cloud of {len(data)}, {len(full) - len(data)} left out, epoch 0, at {full.url}>"
     without = int(data.left_out[0])
     with pytest.raises(MissingError, match=f"instance {without}: it lacks something of what is asked for"):
         data.by_id(without)
@@ -274,3 +298,7 @@ def test_instances_by_position_and_id(full):
         data.by_id(1)
     with pytest.raises(UsageError, match="epoch -1: allowed is 0 or more"):
         data.set_epoch(-1)
+
+
+def test_memory_may_be_given_as_text(many):
+    assert Batches(many, MESH, ahead_bytes="1.5 MiB").ahead_bytes == 3 * 2**19

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tiny_edition
 from small_library import WHOLE
 
+import msl_store as msl
+from msl_store import stream
 from msl_store.errors import MissingError, UsageError
 from msl_store.shapes import normalize
+from msl_store.store import Objects
 from msl_store.stream import Batches, Cloud, Images, Instances, Meshes, Queries
 
 
@@ -156,3 +160,55 @@ def test_what_a_library_has_not_is_refused(full, form, message):
 def test_a_mesh_in_no_known_layout_is_refused(options, message):
     with pytest.raises(UsageError, match=message):
         Meshes(**options)
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        (lambda: Queries(5, dtype="float64"), r"Queries\(dtype='float64'\): allowed are float32, float16"),
+        (lambda: Images("conf1", dtype="uint8"), r"Images\(dtype='uint8'\): allowed are stored, float32"),
+        (lambda: Meshes("torn"), r"Meshes\(layout='torn'\): allowed are padded, packed, list"),
+        (lambda: Meshes(frame="lab"), r"Meshes\(frame='lab'\): allowed are raw, normalized"),
+        (lambda: Queries(10.5), r"Queries\(n=10.5\): allowed is an integer"),
+        (lambda: Queries(10, spread="all"), r"Queries\(spread='all'\): allowed is an integer"),
+        (lambda: Cloud("many"), r"Cloud\(n='many'\): allowed is an integer"),
+        (lambda: stream.Voxels(True), r"Voxels\(size=True\): allowed is an integer"),
+        (lambda: stream.Distances(1.0), r"Distances\(n=1.0\): allowed is an integer"),
+        (lambda: stream.Simulated(images=1.5), r"Simulated\(images=1.5\): allowed is an integer"),
+        (lambda: stream.Simulated("confocal-60x-oil", brightness=2), r"brightness=2\): allowed is a tuple"),
+        (lambda: stream.Simulated(focus_um=[-1, 1]), r"focus_um=\[-1, 1\]\): allowed are a number, or a tuple"),
+        (lambda: stream.Simulated(focus_um=(-1, 0, 1)), "allowed are a number, or a tuple"),
+    ],
+)
+def test_an_option_that_is_none_is_refused(form, message):
+    with pytest.raises(UsageError, match=message):
+        form()
+
+
+@pytest.mark.parametrize(
+    ("form", "part"),
+    [
+        (Queries(5), "occupancy"),
+        (Cloud(5), "point cloud"),
+        (Meshes(), "mesh"),
+        (stream.Distances(5), "occupancy"),
+        (stream.Voxels(8), "mesh"),
+        (stream.Simulated(), "mesh"),
+    ],
+)
+def test_a_library_without_a_form_says_what_it_has(form, part, tmp_path):
+    tiny_edition.write(Objects(str(tmp_path / "edition.zarr")), instances=3)
+    edition = msl.open(tmp_path / "edition.zarr")
+    with pytest.raises(MissingError, match=rf"edition.zarr: has no {part}; of each instance it has: images"):
+        Batches(edition, {"x": form})
+
+
+def test_images_of_several_microscopes_are_several_fields(full):
+    with pytest.raises(UsageError, match="allowed is one of conf1, conf2, epi1, and a field for each"):
+        Batches(full, {"x": Images(("conf1", "conf2"))})
+    batch = next(iter(Batches(full, {name: Images(name) for name in ("conf1", "epi1")}, 2)))
+    assert batch["conf1"].shape == batch["epi1"].shape
+
+
+def test_all_forms_are_offered_by_completion():
+    assert set(dir(stream)) == set(stream.__all__) >= {"Simulated", "Voxels", "Distances", "Loader"}

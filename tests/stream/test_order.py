@@ -95,3 +95,10 @@ def test_a_larger_window_mixes_more_and_a_full_shuffle_is_uniform():
 def test_a_window_of_nothing_is_refused():
     with pytest.raises(UsageError, match="window 0: allowed is 1 or more instances, or None for all"):
         Shuffle(0)
+
+
+def test_a_few_instances_are_measured_as_one_batch():
+    few = mixing(np.arange(5) * BLOCK)
+    assert few.block_bits == few.uniform_bits == pytest.approx(np.log2(5))
+    with pytest.raises(UsageError, match="an order of 1 in batches of 64: allowed are 2 instances or more"):
+        mixing(np.arange(1))

@@ -10,6 +10,7 @@ import streamed
 from streamed import as_plain, ids_of
 
 import msl_store as msl
+from msl_store.errors import UsageError
 from msl_store.stream import Batches, Cloud, Images, Instances, Meshes, Queries, Rank
 
 torch = pytest.importorskip("torch")
@@ -106,3 +107,42 @@ def test_an_error_in_a_worker_reaches_the_loop(many):
 
 def refuse(_batch):
     raise ValueError("no such batch")
+
+
+@pytest.mark.parametrize(("workers", "context"), [(0, None), (2, "fork"), (2, "spawn")])
+def test_a_loader_tells_progress_and_what_it_cost(many, workers, context):
+    seen = []
+    batches = Batches(many, {"mesh": Meshes("list")}, 50, progress=Seen(seen))
+    own = loader(batches, workers, context)
+    assert own.stats.instances == 0
+    for epoch in (1, 2):
+        list(own)
+        assert seen == [(50, 192), (100, 192), (150, 192), (192, 192)] * epoch
+        assert (own.stats.batches, own.stats.instances) == (4 * epoch, 192 * epoch)
+    stats = own.stats
+    assert 0 < stats.wait_s <= stats.seconds
+    alone = Batches(many, {"mesh": Meshes("list")}, 50)
+    for _ in range(2):
+        list(alone)
+    assert stats.bytes == pytest.approx(alone.stats.bytes, rel=0.3)  # each worker reads the indexes of its shards
+    assert stats.requests > 0
+    assert stats.held_bytes > 0
+    assert repr(own) == f"<Loader with {workers} workers of {batches!r}>"
+
+
+class Seen:
+    """A progress that spawned workers can be sent; only the main process's list is looked at."""
+
+    def __init__(self, seen):
+        self.seen = seen
+
+    def __call__(self, done, everything):
+        self.seen.append((done, everything))
+
+
+def test_what_the_batches_say_a_loader_does_not_take(many):
+    batches = Batches(many, {"mesh": Meshes("list")})
+    with pytest.raises(UsageError, match=r"not allowed here is batch_size: Batches\(size=...\) says it, shuffle: Bat"):
+        Loader(batches, batch_size=4, shuffle=True)
+    with pytest.raises(UsageError, match=r"allowed is Batches\(library, fields, size\)"):
+        Loader(many)

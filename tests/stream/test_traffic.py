@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import tiny_edition
 from benchmarks.image_library import made_up_images
 from servers.proxy import Fault
 from servers.request_log import round_trips
@@ -17,6 +18,7 @@ from ingest.record import Images as StoredImages
 from ingest.record import Record
 from msl_store import schema
 from msl_store.shapes import Occupancy, PointCloud
+from msl_store.store import Objects
 from msl_store.stream import Batches, Cloud, Images, Instances, Queries
 
 if TYPE_CHECKING:
@@ -147,3 +149,14 @@ def test_passing_faults_of_the_network_change_nothing(remote, real_size, kind, c
     for batch in found:
         for place, instance in enumerate(batch["id"].tolist()):
             assert as_plain({name: value[place] for name, value in batch.items()}) == as_plain(expected.by_id(instance))
+
+
+def test_the_figures_count_what_an_edition_is_asked_for(real_size, tmp_path, web, delay_proxy):
+    library = msl.open(real_size)
+    tiny_edition.write(Objects(str(tmp_path / "edition.zarr")), instances=12, source_digest=library.digest)
+    proxy = delay_proxy(web(tmp_path).url, delay_s=0)
+    both = library.with_edition(f"{proxy.url}/edition.zarr")
+    batches = Batches(both, {"image": Images()}, 4)
+    before = len(proxy.requests())
+    list(batches)
+    assert batches.stats.requests == len(proxy.requests()) - before > 0

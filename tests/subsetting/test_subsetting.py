@@ -111,6 +111,18 @@ def test_a_selection_counts_before_the_first_and_the_condition(library, folder):
     assert subset.attributes["doi"] == library.attributes["doi"]
 
 
+def test_the_source_says_how_it_was_narrowed(library, folder):
+    chosen = library.select(where="genus == 0")
+    for target, source, asked, told in [
+        ("split.zarr", library, {"split": "val"}, {"split": "val"}),
+        ("chosen.zarr", chosen, {}, {"ids_given": len(chosen)}),
+        ("whole-again.zarr", library, {}, {}),
+    ]:
+        (step,) = taken_to(folder / target, source, **asked).attributes["derived_from"]
+        assert step["selection"] == told
+    assert msl.open(folder / "split.zarr").ids.tolist() == library.select(split="val").ids.tolist()
+
+
 def test_digests_of_what_was_taken_are_those_of_what_is_read(library, folder):
     subset = taken_to(folder / "digests.zarr", library, ids=SHOWN, arrays=["occupancy", "images:conf1"])
     for found in subset.with_set_aside().instances():

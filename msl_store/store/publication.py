@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 PLAN = f"{UNPUBLISHED}/plan.json"
 BLOCKS = f"{UNPUBLISHED}/blocks"
 REPLACING = f"{UNPUBLISHED}/replacing.json"
+
+PUTS_AT_ONCE = 8
+"""Columns and documents that are written at the same time: each is small, and to a bucket a round trip."""
 
 State = Literal["new", "resumed", "published"]
 
@@ -182,6 +186,7 @@ class Publication:
         """
         lengths = {}
         stored = {}
+        objects: list[tuple[str, bytes]] = []
         for spec in self.layout.arrays:
             if spec.kind == "column":
                 values = columns[spec.path]
@@ -190,7 +195,7 @@ class Publication:
                 if values.shape != array.shape:
                     raise ValueError(f"{spec.path}: has shape {values.shape}, the layout {array.shape}")
                 stored[spec.path] = values.astype(spec.dtype)
-                self.objects.put(*column_object(array, stored[spec.path]))
+                objects.append(column_object(array, stored[spec.path]))
         attributes = {
             **attributes,
             "plan_digest": self._digest,
@@ -199,8 +204,8 @@ class Publication:
         }
         documents = metadata(self.layout, lengths, attributes, group_attributes)
         root = documents.pop(ROOT)
-        for path, document in documents.items():
-            self.objects.put(path, document)
+        with ThreadPoolExecutor(PUTS_AT_ONCE, thread_name_prefix="msl-store-publish") as pool:
+            list(pool.map(lambda each: self.objects.put(*each), [*objects, *documents.items()]))
         self.objects.put(ROOT, root)
 
     def _sweep(self) -> None:

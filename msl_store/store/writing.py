@@ -162,10 +162,12 @@ def metadata(
     memory: dict[str, Any] = {}
     store = MemoryStore(memory)
     root = zarr.create_group(store, zarr_format=3, attributes=dict(attributes))
+    groups = {
+        name: root.create_group(name, attributes={"description": schema.GROUPS[name], **group_attributes.get(name, {})})
+        for name in dict.fromkeys(spec.group for spec in layout.arrays)
+    }
     for spec in layout.arrays:
-        group = root.require_group(spec.group)
-        group.attrs.update({"description": schema.GROUPS[spec.group], **group_attributes.get(spec.group, {})})
-        _create(group, spec, layout.array(spec, length=lengths.get(spec.path)))
+        _create(groups[spec.group], spec, layout.array(spec, length=lengths.get(spec.path)))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
         zarr.consolidate_metadata(store, zarr_format=3)

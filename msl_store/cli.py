@@ -52,6 +52,9 @@ def simulate(
         str, typer.Option(help="corrected, or published: as the published images were made.")
     ] = "corrected",
     selection: Selection,
+    device: Annotated[
+        str, typer.Option(help="What images: cpu, gpu (a CUDA device), or auto, the gpu where a worker has one.")
+    ] = "cpu",
     scheduler: SchedulerOption = None,
     overwrite: OverwriteFlag = False,
     storage: Storage,
@@ -61,6 +64,7 @@ def simulate(
     from msl_store.edition import write_edition
     from msl_store.library import open_library
     from msl_store.optics.exposure import checked_mode
+    from msl_store.optics.gpu import checked_device
     from msl_store.simulation import simulate as images_of
 
     library = open_library(url, storage.source).select(**selection.arguments)
@@ -74,6 +78,7 @@ def simulate(
         labelling=imaging.labels,
         psf=imaging.psfs(optics),
         mode=checked_mode(mode),
+        device=checked_device(device),
         **imaging.arguments,
     )
     say_size(images.nbytes, destination)

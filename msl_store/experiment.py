@@ -11,6 +11,7 @@ import numpy as np
 from msl_store import schema
 from msl_store.errors import UsageError
 from msl_store.optics.exposure import checked_mode, emitters_of, expose, rotations
+from msl_store.optics.gpu import checked_device
 from msl_store.optics.labelling import get_labelling
 from msl_store.optics.measured import MeasuredPsf
 from msl_store.optics.microscope import Microscope, get_microscope
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from msl_store.optics.exposure import Mode
+    from msl_store.optics.gpu import DeviceName
     from msl_store.optics.labelling import Labelling
 
 
@@ -37,7 +39,7 @@ class Experiment:
         Whether microscopes are a dimension of the images.
     psfs : mapping of str to MeasuredPsf
         In place of the microscopes' own, by their names.
-    labelling, views, frames, interval_s, z_um, mode, noise, seed, tolerance
+    labelling, views, frames, interval_s, z_um, mode, noise, seed, tolerance, device
         As `msl_store.simulate` takes them.
     """
 
@@ -53,6 +55,7 @@ class Experiment:
     noise: bool
     seed: int
     tolerance: float
+    device: DeviceName
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -88,6 +91,7 @@ class Experiment:
                 labelling=self.labelling,
                 frames=self.frames,
                 psf=self.psfs.get(optics.name),
+                device=self.device,
             )
 
     def provenance(self) -> dict[str, Any]:
@@ -106,6 +110,7 @@ class Experiment:
             "noise": self.noise,
             "seed": self.seed,
             "tolerance": self.tolerance,
+            "device": self.device,
             "software": software(),
         }
 
@@ -123,6 +128,7 @@ def planned(
     noise: bool,
     seed: int,
     tolerance: float,
+    device: DeviceName,
 ) -> Experiment:
     """Return the experiment that `msl_store.simulate` was asked for, or raise `UsageError`."""
     given = [microscope] if isinstance(microscope, str | Microscope) else list(microscope)
@@ -154,6 +160,7 @@ def planned(
         noise=noise,
         seed=seed,
         tolerance=tolerance,
+        device=checked_device(device),
     )
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from msl_store.experiment import Experiment
     from msl_store.optics.exposure import Mode
+    from msl_store.optics.gpu import DeviceName
     from msl_store.optics.labelling import Labelling
     from msl_store.optics.measured import MeasuredPsf
     from msl_store.optics.microscope import Microscope
@@ -44,6 +45,7 @@ def simulate(
     noise: bool = True,
     seed: int = 0,
     tolerance: float = 1e-3,
+    device: DeviceName = "cpu",
 ) -> xr.DataArray:
     """Return the images that one microscope or several would take of every instance, lazily.
 
@@ -83,6 +85,9 @@ def simulate(
         Chooses emitters and noise; not negative.
     tolerance : float
         Largest error of the expected image as a fraction of its maximum, 1e-6 to 0.1.
+    device : {"cpu", "gpu", "auto"}
+        What images, wherever the tasks run: the processor; a CUDA device (``pip install "msl-store[gpu]"`` there); or
+        that where a worker has one. Images of another device agree within the tolerance, not to the last bit.
 
     Returns
     -------
@@ -100,7 +105,7 @@ def simulate(
 
     experiment = planned(
         microscope, views=views, z=z, frames=frames, interval_s=interval_s, labelling=labelling, psf=psf, mode=mode,
-        noise=noise, seed=seed, tolerance=tolerance,
+        noise=noise, seed=seed, tolerance=tolerance, device=device,
     )  # fmt: skip
     refuse_no_library(library)
     lineage = {"source_lineage": list(library.lineage[1:])} if len(library.lineage) > 1 else {}

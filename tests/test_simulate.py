@@ -135,6 +135,7 @@ def test_an_instance_without_a_mesh_is_marked(library: msl.Library) -> None:
         ({"microscope": "conf1", "mode": "fast"}, "corrected, published"),
         ({"microscope": "conf1", "seed": -1}, "seed -1"),
         ({"microscope": "conf1", "tolerance": 1.0}, "tolerance 1.0"),
+        ({"microscope": "conf1", "device": "tpu"}, "device is 'tpu', but must be one of cpu, gpu, auto"),
     ],
 )
 def test_bad_arguments_say_what_is_allowed(library: msl.Library, arguments: dict, message: str) -> None:

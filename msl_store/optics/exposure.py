@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from msl_store.optics.gpu import DeviceName
     from msl_store.optics.lens import Psf
     from msl_store.optics.microscope import Microscope
 
@@ -147,7 +148,7 @@ def expose(
     labelling: Labelling | None = None,
     frames: int | None = None,
     psf: Psf | None = None,
-    device: Literal["cpu", "gpu", "auto"] = "cpu",
+    device: DeviceName = "cpu",
 ) -> NDArray[Any]:
     """Return one shape's images under one microscope.
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from msl_store.optics.plan import Plan
     from msl_store.optics.transfer import Grid
 
-DEVICES = ("cpu", "gpu", "auto")
+DeviceName = Literal["cpu", "gpu", "auto"]
 """Where images can be computed; "auto" is the GPU where there is one."""
 
 _log = logging.getLogger(__name__)
@@ -57,17 +57,22 @@ class Device:
     held: WeakKeyDictionary[Plan, dict[str, Any]] = field(default_factory=WeakKeyDictionary, repr=False)
 
 
-def taker(device: str) -> Callable[[Iterable[Batch]], Iterable[Taken]]:
-    """Return what images batches on a device, one of `DEVICES`.
+def checked_device(device: str) -> DeviceName:
+    """Return a device's name, or raise `UsageError` where it is none; whether it is there shows when it is used."""
+    if device not in get_args(DeviceName):
+        raise UsageError(f"device is {device!r}, but must be one of {', '.join(get_args(DeviceName))}")
+    return cast("DeviceName", device)
+
+
+def taker(device: DeviceName) -> Callable[[Iterable[Batch]], Iterable[Taken]]:
+    """Return what images batches on a device.
 
     Raises
     ------
     UsageError
         The name is unknown, or it is "gpu" and cupy, cufinufft or the card are missing.
     """
-    if device not in DEVICES:
-        raise UsageError(f"device is {device!r}, but must be one of {', '.join(DEVICES)}")
-    if device == "cpu" or (device == "auto" and isinstance(_search(), str)):
+    if checked_device(device) == "cpu" or (device == "auto" and isinstance(_search(), str)):
         return take
     return partial(take_on, find_gpu())
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from msl_store.errors import UsageError
 from msl_store.optics.attempts import batches, better_attempt, first_attempts, placed_views
-from msl_store.optics.gpu import taker
+from msl_store.optics.gpu import DeviceName, taker
 from msl_store.optics.psf import psf_of
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def expected_images(
     brightness: NDArray[Any] | None = None,
     psf: Psf | None = None,
     tolerance: float = 1e-3,
-    device: Literal["cpu", "gpu", "auto"] = "cpu",
+    device: DeviceName = "cpu",
 ) -> NDArray[np.float32]:
     """Image emitters without noise.
 

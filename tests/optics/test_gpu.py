@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from msl_store.errors import UsageError
+from msl_store.experiment import planned
 from msl_store.optics import gpu
 from msl_store.optics.exposure import expose
 from msl_store.optics.imaging import expected_images
@@ -182,3 +183,20 @@ def test_auto_takes_the_card_where_there_is_one(card):
 def test_an_unknown_device_is_refused():
     with pytest.raises(UsageError, match="device is 'tpu', but must be one of cpu, gpu, auto"):
         shot("tpu")
+
+
+def test_an_experiment_images_on_the_device_asked_for(card):
+    rng = np.random.default_rng(3)
+    corners, faces = rng.normal(size=(4, 3)) + 3, np.array([[0, 1, 2], [0, 2, 3], [0, 3, 1], [1, 3, 2]])
+    found = {}
+    for device in ("cpu", "gpu"):
+        experiment = planned(
+            "conf2", views=["0", "x90"], z=None, frames=None, interval_s=1.0, labelling=None, psf=None,
+            mode="corrected", noise=False, seed=0, tolerance=1e-3, device=device,
+        )  # fmt: skip
+        assert experiment.provenance()["device"] == device
+        found[device] = np.empty(tuple(experiment.sizes.values()), experiment.dtype)
+        before = card.there, card.back
+        experiment.image(corners, faces, 1, found[device])
+        assert ((card.there, card.back) > before) == (device == "gpu")
+    assert np.abs(found["gpu"] - found["cpu"]).max() <= 2e-3 * found["cpu"].max()

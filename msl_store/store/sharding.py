@@ -40,7 +40,7 @@ def index_bytes(chunks_per_shard: Sequence[int]) -> int:
 
 def encode_chunk(values: NDArray[Any], packing: Packing = "zstd bits") -> bytes:
     """Return a chunk's bytes; `values` has the chunk's full extent."""
-    compressor, _, unit = packing.partition(" ")
+    compressor, unit = packing.split()
     shuffle = {"bits": blosc.BITSHUFFLE, "bytes": blosc.SHUFFLE}[unit]
     with _one_blosc_thread():
         packed = blosc.compress(np.ascontiguousarray(values), compressor.encode(), LEVEL, shuffle=shuffle)

@@ -131,7 +131,7 @@ def compressors(dtype: np.dtype[Any], packing: Packing = "zstd bits") -> list[An
     """Return zarr's codecs for what `encode_chunk` does to values of a type."""
     from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
 
-    compressor, _, unit = packing.partition(" ")
+    compressor, unit = packing.split()
     shuffle = {"bits": BloscShuffle.bitshuffle, "bytes": BloscShuffle.shuffle}[unit]
     blosc = BloscCodec(typesize=dtype.itemsize, cname=cast("Any", compressor), clevel=LEVEL, shuffle=shuffle)
     return [blosc, Crc32cCodec()]
